@@ -1,0 +1,84 @@
+"""The state of a training run in one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from .errors import OutputError, WeightsError, escape
+from .images import write_bytes
+
+NAME = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
+
+
+@dataclass
+class State:
+    """Where a run is: steps done, seconds spent, and whatever else belongs to it (JSON)."""
+
+    step: int = 0
+    seconds: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+
+
+def write(folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> Path:
+    """Write the run's state into ``folder``, keeping the one before; return the file."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in ema.state_dict().items()} | _optimizer_tensors(optimizer)
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    path = folder / NAME
+    try:
+        if path.exists():
+            os.replace(path, folder / PREVIOUS)
+    except OSError as error:
+        raise OutputError(f"cannot write {escape(path)}: {error.strerror}", "free space or choose another --out") from error
+    write_bytes(path, save(tensors, {"state": json.dumps(vars(state), sort_keys=True)}), overwrite=True)
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], State]:
+    """Return all tensors and the state; raise WeightsError when the file is not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            state = State(**json.loads(file.metadata()["state"]))
+            return {key: file.get_tensor(key) for key in file.keys()}, state  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"checkpoint {escape(path)} is not readable: {error}", "delete it and resume from the one before") from error
+
+
+def newest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
+    """Return the newest checkpoint of a folder that is whole, or None."""
+    for name in (NAME, PREVIOUS):
+        if (folder / name).exists():
+            try:
+                return read(folder / name)
+            except WeightsError:
+                continue
+    return None
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors below ``prefix.``, without it."""
+    return {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put the moments of Adam back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in part(tensors, "optimizer").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,1 @@
+"""Invertible transforms with exact log-determinants."""

@@ -1,0 +1,42 @@
+"""Conditional affine coupling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..nets.coupling import CouplingNet
+from .transform import Transform, bounded, total
+
+
+class AffineCoupling(Transform):
+    """z0 = exp(s(y1, x)) y0 + t(y1, x), z1 = y1, log-det sum(s) (CNF section 3.1, conditional coupling).
+
+    Both are bounded, |s| < scale_bound and |t| < shift_bound, so that neither direction can run away: unbounded
+    couplings learn the density well and explode in sampling. The context (B or 1, width, H, W) is the part of the
+    net's first convolution that depends on x alone.
+    """
+
+    def __init__(self, channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> None:
+        super().__init__()
+        self.kept = channels // 2
+        self.changed = channels - self.kept
+        self.context_channels = width
+        self.scale_bound, self.shift_bound = scale_bound, shift_bound
+        self.net = CouplingNet(self.kept, width, 2 * self.changed)
+
+    def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        raw_scale, raw_shift = self.net(kept, context).chunk(2, 1)
+        return bounded(raw_scale, self.scale_bound), bounded(raw_shift, self.shift_bound)
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [exp(s) y0 + t, y1] and sum(s), (B,)."""
+        changed, kept = y.split((self.changed, self.kept), 1)
+        log_scale, shift = self._scale_and_shift(kept, context)
+        return torch.cat((changed * log_scale.exp() + shift, kept), 1), total(log_scale, y.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [(z0 - t) exp(-s), z1] and -sum(s), (B,)."""
+        changed, kept = z.split((self.changed, self.kept), 1)
+        log_scale, shift = self._scale_and_shift(kept, context)
+        return torch.cat(((changed - shift) * (-log_scale).exp(), kept), 1), -total(log_scale, z.shape[0])

@@ -1,0 +1,35 @@
+"""Conditional affine maps whose parameters depend on x alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .transform import Transform, bounded, total
+
+LOG_SCALE_BOUND = 3.0
+
+
+class AffineInjector(Transform):
+    """z = (y - b(x)) exp(-s(x)), log-det -sum(s), with s = centre + 3 tanh(raw / 3) (CAFLOW section 4.2).
+
+    The context (B or 1, 2C, H, W) is b and raw themselves. ``centre`` is where the log-scale starts.
+    """
+
+    def __init__(self, channels: int, centre: float = 0.0) -> None:
+        super().__init__()
+        self.context_channels = 2 * channels
+        self.centre = centre
+
+    def _shift_and_scale(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = context.to(y.dtype).chunk(2, 1)
+        return shift, self.centre + bounded(raw, LOG_SCALE_BOUND)
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (y - b) exp(-s) and -sum(s), (B,)."""
+        shift, log_scale = self._shift_and_scale(y, context)
+        return (y - shift) * (-log_scale).exp(), -total(log_scale, y.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return b + exp(s) z and sum(s), (B,)."""
+        shift, log_scale = self._shift_and_scale(z, context)
+        return z * log_scale.exp() + shift, total(log_scale, z.shape[0])

@@ -1,0 +1,93 @@
+"""The invertible 1x1 convolution, alone and fused with the activation normalization before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .actnorm import ActNorm
+from .transform import Transform, total_constant
+
+
+def _exact(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, enabled=False)
+
+
+class Invertible1x1(Transform):
+    """z = W y at every position, W = P L (U + diag(sign exp(log_s))), log-det H W sum(log_s) (CNF section 2.1).
+
+    P is a fixed permutation, L unit lower and U strictly upper triangular: W is regular by construction and the
+    log-det costs no factorisation. It starts at a random rotation.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))[0]
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        kept = torch.get_default_dtype()
+        self.register_buffer("permutation", permutation.to(kept))
+        self.register_buffer("sign", diagonal.sign().to(kept))
+        self.lower = nn.Parameter(lower.tril(-1).to(kept))
+        self.upper = nn.Parameter(upper.triu(1).to(kept))
+        self.log_s = nn.Parameter(diagonal.abs().log().to(kept))
+
+    def _triangles(self) -> tuple[Tensor, Tensor]:
+        unit = torch.eye(self.sign.numel(), dtype=self.sign.dtype, device=self.sign.device)
+        diagonal = torch.diag(self.sign * self.log_s.exp())
+        return self.lower.tril(-1) + unit, self.upper.triu(1) + diagonal
+
+    def matrix(self) -> Tensor:
+        """Return W, (C, C)."""
+        lower, upper = self._triangles()
+        return self.permutation @ (lower @ upper)
+
+    def inverse_matrix(self) -> Tensor:
+        """Return W^-1, (C, C), by two triangular solves in float64."""
+        lower, upper = (triangle.double() for triangle in self._triangles())
+        half = torch.linalg.solve_triangular(lower, self.permutation.double().T, upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, half, upper=True).to(self.sign.dtype)
+
+    def condition_number(self) -> float:
+        """Return the ratio of the largest to the smallest singular value of W."""
+        return float(torch.linalg.cond(self.matrix().detach().double()))
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W y and its log-det (B,)."""
+        with _exact(y.device):
+            return F.conv2d(y, self.matrix()[:, :, None, None]), total_constant(self.log_s.sum(), y)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W^-1 z and its log-det (B,)."""
+        with _exact(z.device):
+            return F.conv2d(z, self.inverse_matrix()[:, :, None, None]), total_constant(-self.log_s.sum(), z)
+
+
+class Transition(Transform):
+    """Activation normalization followed by the 1x1 convolution, z = W (exp(log_scale) (y + bias)), as one convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.actnorm = ActNorm(channels)
+        self.linear = Invertible1x1(channels)
+
+    def _log_det(self) -> Tensor:
+        return self.actnorm.log_scale.sum() + self.linear.log_s.sum()
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W diag(s) y + W (s b) and its log-det (B,)."""
+        self.actnorm.initialise(y)
+        with _exact(y.device):
+            kernel = self.linear.matrix() * self.actnorm.log_scale.exp()
+            offset = kernel @ self.actnorm.bias
+            return F.conv2d(y, kernel[:, :, None, None], offset), total_constant(self._log_det(), y)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return diag(1/s) W^-1 z - b and its log-det (B,)."""
+        with _exact(z.device):
+            kernel = self.linear.inverse_matrix() * self.actnorm.log_scale.neg().exp()[:, None]
+            return F.conv2d(z, kernel[:, :, None, None], -self.actnorm.bias), total_constant(-self._log_det(), z)

@@ -1,0 +1,113 @@
+"""The multi-scale flow: squeeze, steps, split, level after level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .coupling import AffineCoupling
+from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
+from .linear import Transition
+from .squeeze import Squeeze
+from .transform import Transform
+
+Context = tuple[Tensor, ...]
+
+
+class Chain(Transform):
+    """Transforms one after another; the context's channels are dealt out to them in order."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+        self.shares = [transform.context_channels for transform in transforms]
+        self.context_channels = sum(self.shares)
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_n(... f_1(y)) and the sum of the log-dets, (B,)."""
+        log_det = y.new_zeros(y.shape[0])
+        for transform, part in zip(self.transforms, context.split(self.shares, 1), strict=True):
+            y, change = transform(y, part)
+            log_det = log_det + change
+        return y, log_det
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_1^-1(... f_n^-1(z)) and the sum of the log-dets, (B,)."""
+        log_det = z.new_zeros(z.shape[0])
+        parts = context.split(self.shares, 1)
+        for transform, part in zip(reversed(self.transforms), reversed(parts), strict=True):
+            z, change = transform.inverse(z, part)  # type: ignore[operator]
+            log_det = log_det + change
+        return z, log_det
+
+
+Step = Callable[[int], Transform]
+
+
+def affine_step(width: int, scale_bound: float, shift_bound: float) -> Step:
+    """Return a maker of the paper's subflow, activation normalization -> 1x1 convolution -> conditional coupling."""
+
+    def make(channels: int) -> Transform:
+        return Chain([Transition(channels), AffineCoupling(channels, width, scale_bound, shift_bound)])
+
+    return make
+
+
+class Pyramid(nn.Module):
+    """L levels of squeeze -> K steps -> split; what is split off and what is left become standard normal noise.
+
+    ``context`` has one tensor a level, (B or 1, context_channels[l], H / 2^(l+1), W / 2^(l+1)). H and W are multiples
+    of 2^L (CNF section 5.1; L = 2, K = 8 there).
+    """
+
+    def __init__(self, channels: int, levels: int, steps: int, step: Step, width: int) -> None:
+        super().__init__()
+        self.squeeze = Squeeze()
+        self.flows = nn.ModuleList()
+        self.priors = nn.ModuleList()
+        self.widths: list[int] = []
+        self.shares: list[tuple[int, int]] = []
+        for level in range(levels):
+            channels *= 4
+            flow = Chain([step(channels) for _ in range(steps)])
+            last = level == levels - 1
+            prior: Transform = ConditionalPrior(channels) if last else ConditionalSplitPrior(channels, width)
+            self.flows.append(flow)
+            self.priors.append(prior)
+            self.shares.append((flow.context_channels, prior.context_channels))
+            kept = 0 if last else channels // 2
+            self.widths.append(channels - kept)
+            channels = kept
+        self.context_channels = tuple(map(sum, self.shares))
+
+    def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Return (channels, height, width) of every level's noise for an image of height x width pixels."""
+        return [(c, height >> (level + 1), width >> (level + 1)) for level, c in enumerate(self.widths)]
+
+    def forward(self, y: Tensor, context: Context) -> tuple[Latent, Tensor]:
+        """Return the noise of every level and log|det d eps / d y|, (B,)."""
+        log_det = y.new_zeros(y.shape[0])
+        latent: list[Tensor] = []
+        for level, (flow, prior, part) in enumerate(zip(self.flows, self.priors, context, strict=True)):
+            steps, rest = part.split(self.shares[level], 1)
+            y, _ = self.squeeze(y, part)
+            y, change = flow(y, steps)
+            y, change_prior = prior(y, rest)
+            log_det = log_det + change + change_prior
+            y, eps = y.split((y.shape[1] - self.widths[level], self.widths[level]), 1)
+            latent.append(eps)
+        return tuple(latent), log_det
+
+    def inverse(self, eps: Latent, context: Context) -> tuple[Tensor, Tensor]:
+        """Return y and log|det d y / d eps|, (B,)."""
+        log_det = eps[0].new_zeros(eps[0].shape[0])
+        y = eps[-1][:, :0]
+        for level in reversed(range(len(self.widths))):
+            steps, rest = context[level].split(self.shares[level], 1)
+            y, change_prior = self.priors[level].inverse(torch.cat((y, eps[level]), 1), rest)  # type: ignore[operator]
+            y, change = self.flows[level].inverse(y, steps)  # type: ignore[operator]
+            y, _ = self.squeeze.inverse(y, context[level])
+            log_det = log_det + change + change_prior
+        return y, log_det

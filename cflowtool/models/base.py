@@ -1,0 +1,114 @@
+"""What all models can do: encode x once, decode noise many times, and, when they are densities, say log p(y|x)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import NoLikelihood
+from ..flows.gaussian import Latent, NoiseField
+from ..flows.pyramid import Context
+
+Corner = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Which sizes of x a model takes: height and width at least ``minimum`` and multiples of ``multiple_of``."""
+
+    minimum: int = 1
+    multiple_of: int = 1
+    fixed: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """N samples of each of B images: y (B, N, C, H, W) and log p(y|x) in nats (B, N), or None without a likelihood."""
+
+    y: Tensor
+    log_prob: Tensor | None
+
+    def order(self) -> Tensor:
+        """Return (B, N), the samples' indices from the most to the least likely; raise NoLikelihood without one."""
+        if self.log_prob is None:
+            raise NoLikelihood("this model has no likelihood to rank samples by", "choose a model that is a density")
+        return self.log_prob.argsort(dim=1, descending=True, stable=True)
+
+    def ranked(self) -> Draws:
+        """Return the same samples, most likely first; raise NoLikelihood when there is none."""
+        order = self.order()
+        assert self.log_prob is not None
+        index = order[:, :, None, None, None].expand_as(self.y)
+        return Draws(self.y.gather(1, index), self.log_prob.gather(1, order))
+
+
+class Sampler(nn.Module):
+    """A conditional generative model: noise eps and x to y. All four papers are this much."""
+
+    Config: ClassVar[type[Any]]
+    size: SizeRule
+    scale: int
+
+    def encode(self, x: Tensor) -> Context:
+        """Return everything that depends on x (B, C, h, w) alone: heavy, once per image."""
+        raise NotImplementedError
+
+    def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Return (channels, h, w) of every level's noise for an x of height x width."""
+        raise NotImplementedError
+
+    def decode(self, eps: Latent, context: Context) -> Draws:
+        """Return samples from noise (B, N, c, h, w) a level: light, all samples as one batch."""
+        raise NotImplementedError
+
+    def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what this paper minimises for y (B, C, H, W) given x, one number an image, (B,)."""
+        raise NotImplementedError
+
+    def warm_loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what to minimise in the first steps, (B,): by default the loss itself."""
+        return self.loss(y, x, generator)
+
+    def noise(
+        self, x_size: Corner, samples: Sequence[int], temperature: float, seed: int, corner: Corner = (0, 0)
+    ) -> Latent:
+        """Return temperature * N(0, I) of the samples' indices, (N, c, h, w) a level, for x or its tile at ``corner``.
+
+        Sample k's noise depends on the seed, k and the position alone.
+        """
+        shapes = self.latent_shapes(*x_size)
+        corners = [(corner[0] * h // x_size[0], corner[1] * w // x_size[1]) for _, h, w in shapes]
+        return tuple(temperature * eps for eps in NoiseField(seed).latent(samples, shapes, corners))
+
+    @torch.no_grad()
+    def sample(self, x: Tensor, n: int, temperature: float, seed: int, start: int = 0) -> Draws:
+        """Return samples start .. start + n - 1 of each image x (B, C, h, w); x is encoded once.
+
+        Sample k depends on the weights, x, the seed and k only. log_prob is that of the temperature-1 model.
+        """
+        latent = self.noise((x.shape[-2], x.shape[-1]), range(start, start + n), temperature, seed)
+        eps = tuple(e.to(x).expand(x.shape[0], *e.shape) for e in latent)
+        return self.decode(eps, self.encode(x))
+
+
+class Density(Sampler):
+    """A sampler that knows the probability density of what it samples."""
+
+    def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return log p(y|x) in nats, (B,), of y (B, C, H, W) in units where the pixel range is [0, 1]."""
+        return self.log_prob_given(y, self.encode(x))
+
+    def log_prob_given(self, y: Tensor, context: Context) -> Tensor:
+        """Return log p(y|x), (B,), of an x that is encoded already (a context of batch 1 serves every y)."""
+        raise NotImplementedError
+
+
+def per_sample(context: Context, samples: int) -> Context:
+    """Repeat each image's context for its samples; a single image's is left to broadcasting."""
+    if context[0].shape[0] == 1:
+        return context
+    return tuple(entry.repeat_interleave(samples, 0) for entry in context)

@@ -1,0 +1,120 @@
+"""Recipes: one file says task, model, training and defaults, and one function builds the model of it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import RecipeError, escape
+from .models import MODELS, Sampler
+from .tasks import TASKS, Task
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSpec(_Strict):
+    """Which task, and its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelSpec(_Strict):
+    """Which model, and the fields of its config dataclass."""
+
+    name: str
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainSpec(_Strict):
+    """Optimisation: Adam, linear warm-up, constant rate, cosine decay over the last ``decay`` share of the steps."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(16, gt=0)
+    crop: int = Field(64, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    warm_up: int = Field(500, ge=0)
+    decay: float = Field(0.5, ge=0, le=1)
+    mean_steps: int = Field(0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+
+
+class Defaults(_Strict):
+    """What a bare command does with the weight."""
+
+    samples: int = Field(1, gt=0)
+    temperature: float = Field(0.0, ge=0)
+
+
+class Recipe(_Strict):
+    """Everything that makes a weight, save for the images."""
+
+    name: str
+    title: str = ""
+    task: TaskSpec
+    model: ModelSpec
+    train: TrainSpec
+    defaults: Defaults = Defaults()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _known(self) -> Recipe:
+        if self.task.name not in TASKS:
+            raise ValueError(f"unknown task {self.task.name!r}: one of {', '.join(TASKS)}")
+        if self.model.name not in MODELS:
+            raise ValueError(f"unknown model {self.model.name!r}: one of {', '.join(MODELS)}")
+        return self
+
+
+def names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    folder = resources.files("cflowtool") / "recipes_data"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load(name: str) -> Recipe:
+    """Return the recipe of a bundled name or of a TOML file; raise RecipeError when there is none or it is wrong."""
+    if name in names():
+        text = (resources.files("cflowtool") / "recipes_data" / f"{name}.toml").read_text("utf-8")
+    elif Path(name).is_file():
+        text = Path(name).read_text("utf-8")
+    else:
+        raise RecipeError(f"no recipe {escape(name)}", f"give a TOML file or one of: {', '.join(names())}")
+    return parse(text, name)
+
+
+def parse(text: str, name: str = "recipe") -> Recipe:
+    """Return the recipe of a TOML text; raise RecipeError when it is wrong."""
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(text))
+        make_task(recipe)
+        model_config(recipe)
+    except (tomllib.TOMLDecodeError, ValidationError, TypeError, ValueError) as error:
+        first = str(error).replace("\n", " ")
+        raise RecipeError(f"recipe {escape(name)} is refused: {escape(first)}", "compare it with a bundled one") from error
+    return recipe
+
+
+def make_task(recipe: Recipe) -> Task:
+    """Return the recipe's task."""
+    return TASKS[recipe.task.name](**recipe.task.options)
+
+
+def model_config(recipe: Recipe) -> dict[str, Any]:
+    """Return all fields of the model's config, the defaults filled in."""
+    return asdict(MODELS[recipe.model.name].Config(**recipe.model.config))
+
+
+def build(recipe: Recipe) -> Sampler:
+    """Return the recipe's model, untrained: the one builder, for training and for use."""
+    kind = MODELS[recipe.model.name]
+    return kind(kind.Config(**recipe.model.config))  # type: ignore[call-arg]

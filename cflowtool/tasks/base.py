@@ -1,0 +1,38 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Task(ABC):
+    """Turns images into (x, y) and back. Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints."""
+
+    name: str
+
+    @abstractmethod
+    def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return (x, y) for training and evaluation, such that assemble(x, y) is the truth, cut to a size that fits."""
+
+    @abstractmethod
+    def condition(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return x of a degraded image as the user has it."""
+
+    @abstractmethod
+    def assemble(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the restored image of x (1, C, h, w) and samples y (B, C, H, W)."""
+
+    @abstractmethod
+    def baseline(self, x: Tensor) -> Tensor:
+        """Return what people get without us, the picture every result is measured beside."""
+
+    @abstractmethod
+    def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
+        """Return the field's metrics of a result against the truth, both (1, C, H, W)."""
+
+    @abstractmethod
+    def consistency(self, x: Tensor, result: Tensor) -> Tensor:
+        """Return how far each result (B, C, H, W), degraded again, is from x, in dB of PSNR, (B,)."""

@@ -1,0 +1,57 @@
+"""Super-resolution: x is y shrunk by the antialiased bicubic kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..images import bicubic_resize, quantise
+from ..metrics.psnr import psnr_y
+from ..metrics.ssim import ssim_y
+from .base import Task
+
+
+def as_bytes(image: Tensor) -> Tensor:
+    """Return (C, H, W) uint8 of (1, C, H, W) in [0, 1]."""
+    return (image[0] * 256).floor().clamp(0, 255).to(torch.uint8)
+
+
+class SuperResolve(Task):
+    """y is the image, x is y at 1 / scale of its size, rounded to 8 bit (CNF section 5.1)."""
+
+    name = "super-resolve"
+
+    def __init__(self, scale: int = 2) -> None:
+        self.scale = scale
+
+    def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return x = quantise(bicubic(y, 1 / scale)) and y, the truth cut to a multiple of the scale."""
+        height, width = (side - side % self.scale for side in truth.shape[-2:])
+        y = truth[..., :height, :width]
+        return self.shrink(y), y
+
+    def shrink(self, y: Tensor) -> Tensor:
+        """Return y at 1 / scale of its size, rounded to 8 bit."""
+        return quantise(bicubic_resize(y, (y.shape[-2] // self.scale, y.shape[-1] // self.scale)))
+
+    def condition(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the image itself: it is what we were given."""
+        return image
+
+    def assemble(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return y: it is the restored image."""
+        return y
+
+    def baseline(self, x: Tensor) -> Tensor:
+        """Return the bicubic upsampling of x."""
+        return bicubic_resize(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+
+    def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
+        """Return PSNR and SSIM on Y of the 8-bit images, ``scale`` pixels of border cropped."""
+        pair = as_bytes(result), as_bytes(truth)
+        return {"psnr": psnr_y(*pair, border=self.scale), "ssim": ssim_y(*pair, border=self.scale)}
+
+    def consistency(self, x: Tensor, result: Tensor) -> Tensor:
+        """Return the PSNR in dB of each 8-bit result, shrunk, against x, (B,)."""
+        error = self.shrink(quantise(result)) - x
+        return -10 * error.square().flatten(1).mean(1).clamp_min(1e-10).log10()

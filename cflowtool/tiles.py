@@ -1,0 +1,108 @@
+"""Cutting an image into overlapping tiles and putting it together again: integers and tensors, no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rows and the columns, to index the last two axes with."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def scaled(self, k: int) -> Box:
+        """The same rectangle on a grid `k` times finer."""
+        return Box(self.top * k, self.left * k, self.height * k, self.width * k)
+
+    def relative_to(self, other: Box) -> Box:
+        """The same rectangle counted from the upper left corner of `other`."""
+        return Box(self.top - other.top, self.left - other.left, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a model sees (`outer`) and the part of it that is kept (`core`)."""
+
+    outer: Box
+    core: Box
+
+    def scaled(self, k: int) -> Tile:
+        """The same tile on a grid `k` times finer."""
+        return Tile(self.outer.scaled(k), self.core.scaled(k))
+
+
+def plan(height: int, width: int, tile: int, margin: int, multiple: int) -> list[Tile]:
+    """Tiles whose cores partition the image and whose outers are the cores grown by `margin`, clipped to the image.
+
+    All edges are multiples of `multiple` (a margin that is not one is rounded up), no outer side is longer than
+    `tile`, and the outers are of nearly one size. Raises ValueError when height or width is not a positive multiple,
+    or when `tile` has no room for two margins and one multiple.
+    """
+    if min(height, width, multiple) < 1 or height % multiple or width % multiple:
+        raise ValueError(f"{height} x {width} are not positive multiples of {multiple}")
+    if margin < 0:
+        raise ValueError(f"a margin of {margin} is negative")
+    room, border = tile // multiple, -(-margin // multiple)
+    rows, columns = (_spans(side // multiple, room, border, multiple) for side in (height, width))
+    return [Tile(_box(r[0], c[0]), _box(r[1], c[1])) for r in rows for c in columns]
+
+
+def crop(t: Tensor, box: Box) -> Tensor:
+    """The part of `t` (..., H, W) inside `box`, as a view."""
+    rows, columns = box.slices
+    return t[..., rows, columns]
+
+
+def paste(target: Tensor, piece: Tensor, tile: Tile) -> None:
+    """Writes the core of `piece` (..., outer height, outer width) into `target` (..., H, W), in place.
+
+    Raises ValueError when `piece` does not cover the tile's outer box.
+    """
+    if tuple(piece.shape[-2:]) != (tile.outer.height, tile.outer.width):
+        raise ValueError(f"a piece of {tuple(piece.shape[-2:])} does not cover {tile.outer}")
+    crop(target, tile.core).copy_(crop(piece, tile.core.relative_to(tile.outer)))
+
+
+def pad_to_multiple(t: Tensor, multiple: int) -> Tensor:
+    """`t` (..., H, W) with its last row and column repeated until both sides are multiples of `multiple`."""
+    for axis in (-2, -1):
+        side = t.shape[axis]
+        index = torch.arange(side + -side % multiple, device=t.device).clamp(max=side - 1)
+        t = t if len(index) == side else t.index_select(axis, index)
+    return t
+
+
+Span = tuple[int, int]
+
+
+def _box(rows: Span, columns: Span) -> Box:
+    return Box(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
+
+
+def _spans(side: int, room: int, border: int, multiple: int) -> list[tuple[Span, Span]]:
+    """(outer, core) along one axis; all counts but the results are in multiples."""
+    if side <= room:
+        return [((0, side * multiple), (0, side * multiple))]
+    if room < 2 * border + 1:
+        raise ValueError(f"a tile needs at least {(2 * border + 1) * multiple} pixels a side, not {room * multiple}")
+    count = -(-(side - 2 * border) // (room - 2 * border))
+    total = side + 2 * border * (count - 1)
+    inner = [total * j // count - (2 * j - 1) * border for j in range(1, count)]
+    cuts = [0, *inner, side]
+    return [
+        ((max(a - border, 0) * multiple, min(b + border, side) * multiple), (a * multiple, b * multiple))
+        for a, b in pairwise(cuts)
+    ]

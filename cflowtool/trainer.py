@@ -1,0 +1,166 @@
+"""The one training loop: it never knows which paper it trains."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from . import checkpoint
+from .dataset import Crops, find, held_out
+from .errors import Diverged, UsageError
+from .models import Sampler
+from .recipes import Recipe, TrainSpec, build, make_task
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class TrainOptions:
+    """What a run is told beside its recipe."""
+
+    data: list[Path]
+    out: Path
+    steps: int | None = None
+    max_seconds: float | None = None
+    resume: bool = False
+    start_from: dict[str, Tensor] = field(default_factory=dict)
+    device: str = "auto"
+    save_every: float = 120.0
+    validate_every: float = 300.0
+
+
+class _Objective(nn.Module):
+    """The model's losses as a forward pass, so that a distributed wrapper sees them."""
+
+    def __init__(self, model: Sampler) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, y: Tensor, x: Tensor, generator: torch.Generator, warm: bool) -> Tensor:
+        loss = self.model.warm_loss if warm else self.model.loss
+        return loss(y, x, generator).mean()
+
+
+def learning_rate(spec: TrainSpec, step: int, steps: int) -> float:
+    """Return the rate at a step: linear warm-up, then constant, then a cosine to zero over the last ``decay`` share."""
+    rising = min(1.0, (step + 1) / spec.warm_up) if spec.warm_up else 1.0
+    left = (steps - step) / max(1.0, spec.decay * steps)
+    falling = 1.0 if left >= 1 or not spec.decay else 0.5 - 0.5 * math.cos(math.pi * left)
+    return spec.learning_rate * rising * falling
+
+
+def generator_of(seed: int, step: int) -> torch.Generator:
+    """Return the randomness of one step, a function of (seed, step) alone, so that a resumed run repeats it."""
+    return torch.Generator().manual_seed((seed << 40) + step)
+
+
+class Trainer:
+    """Trains the model of a recipe on folders of images; state goes to ``options.out`` as it runs."""
+
+    def __init__(self, recipe: Recipe, options: TrainOptions, observer: Observer) -> None:
+        self.recipe, self.spec, self.options, self.observer = recipe, recipe.train, options, observer
+        self.steps = options.steps or recipe.train.steps
+        self.task = make_task(recipe)
+        bf16 = self.spec.precision == "bf16"
+        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=options.device == "cpu")
+        paths = [path for path in find(options.data) if not held_out(path)]
+        self.crops = Crops.load(paths, self.spec.crop)
+        torch.manual_seed(self.spec.seed)
+        self.model = build(recipe).to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.started_from = self._start_from(options.start_from)
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.spec.ema))
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.learning_rate)
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), optimizer)
+        self.state = checkpoint.State(recipe=recipe.model_dump(mode="json"))
+        self._resume()
+
+    def _start_from(self, tensors: dict[str, Tensor]) -> int:
+        own = self.model.state_dict()
+        fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+        self.model.load_state_dict(fitting, strict=False)
+        return len(fitting)
+
+    def _resume(self) -> None:
+        found = checkpoint.newest(self.options.out)
+        if found and not self.options.resume:
+            raise UsageError("the output folder holds a run already", "add --resume to go on with it, or choose another --out")
+        if not found:
+            return
+        tensors, state = found
+        if state.recipe["model"] != self.state.recipe["model"]:
+            raise UsageError("the run to resume has another model", "use the recipe it was started with")
+        self.model.load_state_dict(checkpoint.part(tensors, "model"))
+        self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
+        checkpoint.restore_optimizer(self.optimizer, tensors)
+        self.state.step, self.state.seconds = state.step, state.seconds
+
+    def averaged(self) -> Sampler:
+        """Return the model to use: the moving average, or the model itself when the recipe asks for none."""
+        model = self.ema.module if self.spec.ema and self.state.step else self.model
+        assert isinstance(model, Sampler)
+        return model.eval()
+
+    def step(self) -> dict[str, float]:
+        """Take one optimisation step and return its figures."""
+        number, spec, device = self.state.step, self.spec, self.accelerator.device
+        generator = generator_of(spec.seed, number)
+        x, y = self.task.pair(self.crops.batch(spec.batch, generator), generator)
+        x, y = (t.to(device, memory_format=torch.channels_last) for t in (x, y))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(spec, number, self.steps)
+        self.model.train()
+        warm = number < spec.mean_steps
+        with self.accelerator.autocast():
+            loss = self.objective(y, x, generator, warm)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), spec.clip_norm)
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            raise Diverged(f"the loss is not finite at step {number}", "the last good checkpoint is kept; lower the learning rate")
+        self.optimizer.step()
+        self._average()
+        self.state.step += 1
+        return {"loss": value, "gradient_norm": float(norm), "warm": float(warm)}
+
+    def _average(self) -> None:
+        # An average that remembers the untrained or not yet initialised model would carry it along for thousands of steps.
+        if self.state.step <= self.spec.mean_steps:
+            self.ema.n_averaged.zero_()
+        self.ema.update_parameters(self.model)
+
+    def save(self) -> None:
+        """Write the checkpoint (on the first process)."""
+        if self.accelerator.is_main_process:
+            checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
+
+    def run(self) -> Sampler:
+        """Train until the steps or the time are used up and return the averaged model."""
+        clock = time.monotonic() - self.state.seconds
+        saved = validated = time.monotonic()
+        while self.state.step < self.steps and not self._out_of_time():
+            figures = self.step()
+            now = time.monotonic()
+            self.state.seconds = now - clock
+            self.observer({"event": "train", "step": self.state.step, "steps": self.steps, "seconds": self.state.seconds, **figures})
+            if now - saved > self.options.save_every:
+                self.save()
+                saved = now
+            if now - validated > self.options.validate_every:
+                self.observer({"event": "validate", "step": self.state.step, "model": self.averaged()})
+                validated = time.monotonic()
+                clock += validated - now
+        self.save()
+        return self.averaged()
+
+    def _out_of_time(self) -> bool:
+        return self.options.max_seconds is not None and self.state.seconds >= self.options.max_seconds

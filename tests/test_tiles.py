@@ -1,0 +1,78 @@
+"""The laws of cutting and pasting, over many random sizes."""
+
+import random
+
+import pytest
+import torch
+
+from cflowtool.tiles import Box, Tile, crop, pad_to_multiple, paste, plan
+
+RANDOM = random.Random(0)
+
+
+def sizes() -> tuple[int, int, int, int, int]:
+    multiple, margin = RANDOM.randint(1, 8), RANDOM.randint(0, 12)
+    tile = 2 * -(-margin // multiple) * multiple + multiple + RANDOM.randint(0, 30)
+    height, width = (multiple * RANDOM.randint(1, 25) for _ in range(2))
+    return height, width, tile, margin, multiple
+
+
+CASES = [sizes() for _ in range(200)]
+
+
+@pytest.mark.parametrize("case", [CASES])
+def test_cores_partition_and_outers_obey(case: list[tuple[int, int, int, int, int]]) -> None:
+    for height, width, tile, margin, multiple in case:
+        count = torch.zeros(height, width, dtype=torch.int)
+        grown = -(-margin // multiple) * multiple
+        for piece in plan(height, width, tile, margin, multiple):
+            outer, core = piece.outer, piece.core
+            crop(count, core).add_(1)
+            assert core.height > 0 and core.width > 0 and max(outer.height, outer.width) <= tile
+            assert all(edge % multiple == 0 for box in (outer, core) for edge in vars(box).values())
+            one_tile_high, one_tile_wide = outer.height == height, outer.width == width
+            assert outer.top == max(core.top - grown, 0) or one_tile_high
+            assert outer.top + outer.height == min(core.top + core.height + grown, height) or one_tile_high
+            assert outer.left == max(core.left - grown, 0) or one_tile_wide
+            assert outer.left + outer.width == min(core.left + core.width + grown, width) or one_tile_wide
+        assert (count == 1).all()
+
+
+def test_crop_then_paste_is_the_identity_at_any_scale() -> None:
+    for height, width, tile, margin, multiple in CASES[:60]:
+        image = torch.rand(2, 3 * height, 3 * width)
+        target = torch.full_like(image, torch.nan)
+        for piece in (t.scaled(3) for t in plan(height, width, tile, margin, multiple)):
+            paste(target, crop(image, piece.outer), piece)
+        assert torch.equal(target, image)
+
+
+def test_outers_are_of_nearly_one_size() -> None:
+    heights = {t.outer.height for t in plan(1000, 8, 128, 16, 8)}
+    assert max(heights) - min(heights) <= 8
+
+
+def test_what_fits_is_one_tile() -> None:
+    assert plan(64, 48, 64, 40, 8) == [Tile(Box(0, 0, 64, 48), Box(0, 0, 64, 48))]
+
+
+@pytest.mark.parametrize("case", [(64, 64, 39, 16, 8), (65, 64, 40, 16, 8), (0, 64, 40, 16, 8), (64, 64, 40, -1, 8)])
+def test_impossible_plans_are_refused(case: tuple[int, int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"pixels a side|multiples|negative"):
+        plan(*case)
+
+
+def test_a_piece_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not cover"):
+        paste(torch.zeros(8, 8), torch.zeros(4, 4), Tile(Box(0, 0, 5, 5), Box(0, 0, 4, 4)))
+
+
+def test_padding_repeats_the_last_row_and_column() -> None:
+    for height, width, multiple in [(1, 1, 8), (7, 9, 4), (8, 16, 8), (5, 1, 3)]:
+        image = torch.rand(2, 3, height, width)
+        padded = pad_to_multiple(image, multiple)
+        rows, columns = padded.shape[-2:]
+        assert rows % multiple == columns % multiple == 0 and rows - height < multiple and columns - width < multiple
+        assert torch.equal(padded[..., :height, :width], image)
+        assert (padded[..., height:, :] == padded[..., height - 1 : height, :]).all()
+        assert (padded[..., width:] == padded[..., width - 1 : width]).all()
