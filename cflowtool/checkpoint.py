@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ class State:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
-    return {f"optimizer.{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+    return {f"optimizer.{i}.{key}": torch.as_tensor(v) for i, entry in state.items() for key, v in entry.items()}
 
 
 def write(folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> Path:
@@ -42,9 +41,10 @@ def write(folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim
     path = folder / NAME
     try:
         if path.exists():
-            os.replace(path, folder / PREVIOUS)
+            path.replace(folder / PREVIOUS)
     except OSError as error:
-        raise OutputError(f"cannot write {escape(path)}: {error.strerror}", "free space or choose another --out") from error
+        what = f"cannot write {escape(path)}: {error.strerror}"
+        raise OutputError(what, "free space or choose another --out") from error
     write_bytes(path, save(tensors, {"state": json.dumps(vars(state), sort_keys=True)}), overwrite=True)
     return path
 
@@ -56,7 +56,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], State]:
             state = State(**json.loads(file.metadata()["state"]))
             return {key: file.get_tensor(key) for key in file.keys()}, state  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"checkpoint {escape(path)} is not readable: {error}", "delete it and resume from the one before") from error
+        what = f"checkpoint {escape(path)} is not readable: {error}"
+        raise WeightsError(what, "delete it and resume from the one before") from error
 
 
 def newest(folder: Path) -> tuple[dict[str, Tensor], State] | None:

@@ -24,7 +24,8 @@ def find(folders: Sequence[Path]) -> list[Path]:
     """Return the image files under the folders in the order of their names; raise UsageError when there is none."""
     found = sorted({p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()})
     if not found:
-        raise UsageError(f"no images in {escape(', '.join(map(str, folders)))}", "give folders of PNG, JPEG, TIFF or WebP files")
+        named = escape(", ".join(map(str, folders)))
+        raise UsageError(f"no images in {named}", "give folders of PNG, JPEG, TIFF or WebP files")
     return found
 
 
@@ -36,7 +37,7 @@ def held_out(path: Path) -> bool:
 def has_blocks(path: Path) -> bool:
     """Return whether the file is a JPEG compressed so strongly that its blocks would be learnt (below quality 93)."""
     with Image.open(path) as image:
-        tables = getattr(image, "quantization", None)
+        tables: dict[int, list[int]] = getattr(image, "quantization", {})
     return bool(tables) and sum(tables[0]) / len(tables[0]) > _CLEAN_TABLE_MEAN
 
 
@@ -75,7 +76,8 @@ class Crops:
             if min(photo.shape[1:]) >= crop:
                 photos.append(photo)
         if not photos:
-            raise UsageError(f"no readable image is at least {crop} pixels wide and high", "give larger images or a smaller crop")
+            what = f"no readable image is at least {crop} pixels wide and high"
+            raise UsageError(what, "give larger images or a smaller crop")
         return cls(photos, crop)
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
@@ -94,7 +96,7 @@ class Crops:
 
 
 def centres(paths: Sequence[Path], crop: int, count: int) -> list[Tensor]:
-    """Return up to ``count`` central crops (1, 3, crop, crop) at midpoints, of the files in the order of their hashes."""
+    """Return up to ``count`` central crops (1, 3, crop, crop) at midpoints, of the files in their hashes' order."""
     found: list[Tensor] = []
     for path in sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest()):
         photo = load_sharp(path)

@@ -99,8 +99,8 @@ def parse(text: str, name: str = "recipe") -> Recipe:
         make_task(recipe)
         model_config(recipe)
     except (tomllib.TOMLDecodeError, ValidationError, TypeError, ValueError) as error:
-        first = str(error).replace("\n", " ")
-        raise RecipeError(f"recipe {escape(name)} is refused: {escape(first)}", "compare it with a bundled one") from error
+        why = escape(str(error).replace("\n", " "))
+        raise RecipeError(f"recipe {escape(name)} is refused: {why}", "compare it with a bundled one") from error
     return recipe
 
 
@@ -117,4 +117,4 @@ def model_config(recipe: Recipe) -> dict[str, Any]:
 def build(recipe: Recipe) -> Sampler:
     """Return the recipe's model, untrained: the one builder, for training and for use."""
     kind = MODELS[recipe.model.name]
-    return kind(kind.Config(**recipe.model.config))  # type: ignore[call-arg]
+    return kind(kind.Config(**recipe.model.config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -14,11 +15,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import checkpoint
+from . import checkpoint, images
 from .dataset import Crops, find, held_out
 from .errors import Diverged, UsageError
 from .models import Sampler
 from .recipes import Recipe, TrainSpec, build, make_task
+from .validation import Validator
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -36,6 +38,24 @@ class TrainOptions:
     device: str = "auto"
     save_every: float = 120.0
     validate_every: float = 300.0
+    log_every: int = 50
+
+
+class Journal:
+    """What happened in a run: metrics.jsonl, one JSON object a line, and sheets/step-N.png, one a validation."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def line(self, **figures: Any) -> None:
+        """Append one line."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def sheet(self, step: int, picture: images.Picture) -> None:
+        """Write the sample sheet of a step."""
+        images.write(self.folder / "sheets" / f"step-{step:06}.png", picture, overwrite=True)
 
 
 class _Objective(nn.Module):
@@ -70,6 +90,8 @@ class Trainer:
         self.recipe, self.spec, self.options, self.observer = recipe, recipe.train, options, observer
         self.steps = options.steps or recipe.train.steps
         self.task = make_task(recipe)
+        self.journal = Journal(options.out)
+        self.validator = Validator.load(self.task, options.data)
         bf16 = self.spec.precision == "bf16"
         self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=options.device == "cpu")
         paths = [path for path in find(options.data) if not held_out(path)]
@@ -92,7 +114,8 @@ class Trainer:
     def _resume(self) -> None:
         found = checkpoint.newest(self.options.out)
         if found and not self.options.resume:
-            raise UsageError("the output folder holds a run already", "add --resume to go on with it, or choose another --out")
+            what = "the output folder holds a run already"
+            raise UsageError(what, "add --resume to go on with it, or choose another --out")
         if not found:
             return
         tensors, state = found
@@ -126,14 +149,15 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), spec.clip_norm)
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(float(norm))):
-            raise Diverged(f"the loss is not finite at step {number}", "the last good checkpoint is kept; lower the learning rate")
+            what = f"the loss is not finite at step {number}"
+            raise Diverged(what, "the last good checkpoint is kept; lower the learning rate")
         self.optimizer.step()
         self._average()
         self.state.step += 1
         return {"loss": value, "gradient_norm": float(norm), "warm": float(warm)}
 
     def _average(self) -> None:
-        # An average that remembers the untrained or not yet initialised model would carry it along for thousands of steps.
+        # An average that remembers the untrained or uninitialised model carries it along for thousands of steps.
         if self.state.step <= self.spec.mean_steps:
             self.ema.n_averaged.zero_()
         self.ema.update_parameters(self.model)
@@ -144,23 +168,39 @@ class Trainer:
             checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
 
     def run(self) -> Sampler:
-        """Train until the steps or the time are used up and return the averaged model."""
-        clock = time.monotonic() - self.state.seconds
-        saved = validated = time.monotonic()
+        """Train until the steps or the time are used up, validating and saving; return the averaged model."""
+        started, spent = time.monotonic(), self.state.seconds
+        saved = validated = started
         while self.state.step < self.steps and not self._out_of_time():
             figures = self.step()
             now = time.monotonic()
-            self.state.seconds = now - clock
-            self.observer({"event": "train", "step": self.state.step, "steps": self.steps, "seconds": self.state.seconds, **figures})
+            self.state.seconds = spent + now - started
+            self._report(figures)
+            if now - validated > self.options.validate_every:
+                self.validate()
+                validated = time.monotonic()
             if now - saved > self.options.save_every:
                 self.save()
-                saved = now
-            if now - validated > self.options.validate_every:
-                self.observer({"event": "validate", "step": self.state.step, "model": self.averaged()})
-                validated = time.monotonic()
-                clock += validated - now
+                saved = time.monotonic()
         self.save()
+        self.validate()
         return self.averaged()
+
+    def _report(self, figures: dict[str, float]) -> None:
+        event = {"step": self.state.step, "steps": self.steps, "seconds": round(self.state.seconds, 1), **figures}
+        if self.accelerator.is_main_process and self.state.step % self.options.log_every == 0:
+            self.journal.line(event="train", **event)
+        self.observer({"event": "train", **event})
+
+    def validate(self) -> None:
+        """Measure the averaged model on held-out photographs and draw its sample sheet (on the first process)."""
+        if not (self.accelerator.is_main_process and self.validator.pairs):
+            return
+        model, device = self.averaged(), self.accelerator.device
+        figures = self.validator.figures(model, device)
+        self.journal.line(event="validate", step=self.state.step, **figures)
+        self.journal.sheet(self.state.step, self.validator.sheet(model, device))
+        self.observer({"event": "validate", "step": self.state.step, **figures})
 
     def _out_of_time(self) -> bool:
         return self.options.max_seconds is not None and self.state.seconds >= self.options.max_seconds

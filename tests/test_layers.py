@@ -12,15 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cflowtool"
 LAYERS = {
     "errors": 1,
-    "tiles": 2, "images": 2, "metrics": 2,
+    "tiles": 2, "images": 2, "metrics": 2, "views": 2,
     "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
-    "recipes": 5,
-    "weights": 6,
-    "restorer": 7, "trainer": 7, "batch": 7, "evaluate": 7,
+    "recipes": 5, "dataset": 5,
+    "weights": 6, "checkpoint": 6, "canvas": 6, "validation": 6,
+    "restorer": 7, "trainer": 7, "export": 7, "batch": 7, "evaluate": 7,
     "cli": 8,
 }  # fmt: skip
-ALLOWED = {"trainer": {"restorer"}, "evaluate": {"restorer"}, "batch": {"restorer"}}
+ALLOWED = {
+    "flows": {"nets"},
+    "trainer": {"restorer"}, "export": {"trainer"}, "evaluate": {"restorer"}, "batch": {"restorer"},
+}  # fmt: skip
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 Sources = dict[str, str]

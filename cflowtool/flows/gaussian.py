@@ -56,8 +56,8 @@ class NoiseField:
     """Standard normal noise over an unbounded grid, the same numbers whatever part of it is asked for.
 
     Value (sample, level, channel, row, column) depends on these, the channel count and ``seed`` alone: the grid is
-    cut into 64 x 64 blocks, each with a generator of its own on the CPU. So one sample equals itself among ten, a tile's noise is
-    the whole image's, and a large image's noise need never be in memory at once.
+    cut into 64 x 64 blocks, each with a generator of its own on the CPU. So one sample equals itself among ten, a
+    tile's noise is the whole image's, and a large image's noise need never be in memory at once.
     """
 
     def __init__(self, seed: int) -> None:
@@ -72,9 +72,7 @@ class NoiseField:
         """Return the noise (channels, height, width) of a rectangle whose corner is (top, left)."""
         rows = range(top // _BLOCK, -(-(top + height) // _BLOCK))
         columns = range(left // _BLOCK, -(-(left + width) // _BLOCK))
-        grid = torch.cat(
-            [torch.cat([self._block(sample, level, channels, r, c) for c in columns], 2) for r in rows], 1
-        )
+        grid = torch.cat([torch.cat([self._block(sample, level, channels, r, c) for c in columns], 2) for r in rows], 1)
         top, left = top - rows.start * _BLOCK, left - columns.start * _BLOCK
         return grid[:, top : top + height, left : left + width]
 

@@ -44,13 +44,15 @@ class Invertible1x1(Transform):
     def matrix(self) -> Tensor:
         """Return W, (C, C)."""
         lower, upper = self._triangles()
-        return self.permutation @ (lower @ upper)
+        product: Tensor = self.permutation @ (lower @ upper)
+        return product
 
     def inverse_matrix(self) -> Tensor:
         """Return W^-1, (C, C), by two triangular solves in float64."""
         lower, upper = (triangle.double() for triangle in self._triangles())
         half = torch.linalg.solve_triangular(lower, self.permutation.double().T, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, half, upper=True).to(self.sign.dtype)
+        inverse: Tensor = torch.linalg.solve_triangular(upper, half, upper=True)
+        return inverse.to(self.sign.dtype)
 
     def condition_number(self) -> float:
         """Return the ratio of the largest to the smallest singular value of W."""
@@ -68,7 +70,7 @@ class Invertible1x1(Transform):
 
 
 class Transition(Transform):
-    """Activation normalization followed by the 1x1 convolution, z = W (exp(log_scale) (y + bias)), as one convolution."""
+    """Activation normalization and the 1x1 convolution after it, z = W (exp(log_scale) (y + bias)), in one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

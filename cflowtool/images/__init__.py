@@ -2,7 +2,7 @@
 
 from cflowtool.images.picture import Limits, Picture
 from cflowtool.images.read import read
-from cflowtool.images.values import bicubic_resize, from_tensor, quantise, to_tensor
+from cflowtool.images.values import bicubic_resize, from_tensor, quantise, to_tensor, with_pixels
 from cflowtool.images.write import write, write_bytes
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "quantise",
     "read",
     "to_tensor",
+    "with_pixels",
     "write",
     "write_bytes",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from cflowtool.errors import InputError
+from cflowtool.images.chunks import pixels_only
 from cflowtool.images.exif import upright
 from cflowtool.images.picture import Array, Picture
 
@@ -87,6 +88,8 @@ def _wide_grey(image: Image.Image) -> tuple[Array, Array | None]:
 def _wide_colour(image: Image.Image, data: bytes) -> tuple[Array, Array | None]:
     if _tag(image, PLANAR, 1) == 2:
         raise InputError("16 bit TIFF with separate colour planes is not supported", AGAIN)
+    if image.format == "PNG":
+        data = pixels_only(data)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[1::-1] != image.size:
         raise InputError("its 16 bit pixels cannot be decoded", AGAIN)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from cflowtool.images.chunks import chunks
 from cflowtool.images.exif import SUB_FOLDERS, described, parsed
 from cflowtool.images.picture import Array, Picture
 
@@ -105,14 +106,6 @@ def _save(values: Array, name: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + 8], data[at:end]
-        at = end
-
-
 def _wide_colour(values: Array, extras: dict[str, Any]) -> bytes:
     """OpenCV's pixels, with the chunks of Pillow's metadata after the header."""
     order = [2, 1, 0, 3][: values.shape[2]]
@@ -120,9 +113,9 @@ def _wide_colour(values: Array, extras: dict[str, Any]) -> bytes:
     if not done:
         raise OSError("OpenCV could not encode it")
     carrier = _save(np.zeros((1, 1, 3), np.uint8), "PNG", **extras)
-    extra = [chunk for kind, chunk in _chunks(carrier) if kind not in (b"IHDR", b"IDAT", b"IEND")]
+    extra = [chunk for kind, chunk in chunks(carrier) if kind not in (b"IHDR", b"IDAT", b"IEND")]
     data = pixels.tobytes()
-    header, *rest = (chunk for _, chunk in _chunks(data))
+    header, *rest = (chunk for _, chunk in chunks(data))
     return b"".join([data[:8], header, *extra, *rest])
 
 

@@ -33,7 +33,12 @@ def from_tensor(y: Tensor, like: Picture, grey: bool | None = None) -> Picture:
         y = y.double().mean(0, keepdim=True)
     # Through float64: (y * levels) of a 16-bit value must not be rounded up to the next level.
     values = (y.detach().cpu().double() * like.levels).floor().clamp(0, like.levels - 1)
-    pixels = values.permute(1, 2, 0).numpy().astype(like.pixels.dtype)
+    return with_pixels(values.permute(1, 2, 0).numpy().astype(like.pixels.dtype), like)
+
+
+def with_pixels(pixels: Array, like: Picture) -> Picture:
+    """A picture of these pixels (H, W, 1 or 3) with all else of `like`: EXIF and PNG text, the ICC profile when the
+    number of channels stays, alpha resized to (H, W)."""
     icc = like.icc if pixels.shape[2] == like.pixels.shape[2] else None
     alpha = _resized(like.alpha, pixels.shape[0], pixels.shape[1])
     return Picture(pixels, alpha, icc, like.exif, dict(like.text), like.source, list(like.notes))

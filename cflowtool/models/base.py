@@ -47,11 +47,15 @@ class Draws:
 
 
 class Sampler(nn.Module):
-    """A conditional generative model: noise eps and x to y. All four papers are this much."""
+    """A conditional generative model: noise eps and x to y. All four papers are this much.
+
+    y is ``scale`` times as large as x; what is more than ``reach`` pixels of x away has no influence on y.
+    """
 
     Config: ClassVar[type[Any]]
     size: SizeRule
     scale: int
+    reach: int
 
     def encode(self, x: Tensor) -> Context:
         """Return everything that depends on x (B, C, h, w) alone: heavy, once per image."""

@@ -38,6 +38,14 @@ class CNFConfig:
     mean_weight: float = 0.0
 
 
+def receptive_field(config: CNFConfig) -> int:
+    """Return how many pixels of x away a value can influence y: all 3x3 convolutions one after another."""
+    per_block = 15 if config.growth else 2
+    trunk = 3 + config.blocks * per_block
+    flow: int = sum((2 * config.steps + 4) * 2**level for level in range(1, config.levels + 1))
+    return trunk + -(-flow // config.scale)
+
+
 class CNF(Density):
     """p(y|x) = N(f(y; x); 0, I) |det df/dy| with f = Pyramid((y - shift(x)) / scale(x)) (CNF equation 7).
 
@@ -53,6 +61,7 @@ class CNF(Density):
         self.config = config
         self.scale = config.scale
         self.size = SizeRule(multiple_of=max(1, 2**config.levels // config.scale))
+        self.reach = receptive_field(config)
         self.encoder = Encoder(
             config.scale, config.channels, config.trunk_channels, config.blocks, config.growth, config.shift
         )

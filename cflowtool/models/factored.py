@@ -47,6 +47,7 @@ class Factored(Density):
         self.config = config
         self.scale = config.scale
         self.size = SizeRule()
+        self.reach = 3 + config.blocks * (15 if config.growth else 2)
         self.encoder = Encoder(
             config.scale, config.channels, config.trunk_channels, config.blocks, config.growth, config.shift
         )
@@ -86,4 +87,5 @@ class Factored(Density):
 
     def warm_loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the absolute error of the location alone, in thousandths of the pixel range, (B,)."""
-        return 1000 * (y - self.encoder(x)[1]).abs().flatten(1).mean(1)
+        location: Tensor = self.encoder(x)[1]
+        return 1000 * (y - location).abs().flatten(1).mean(1)

@@ -23,7 +23,8 @@ class DenseBlock(nn.Module):
         features = x
         for conv in self.convs:
             features = torch.cat((features, F.leaky_relu(conv(features), _SLOPE)), 1)
-        return x + _RESIDUAL_SCALE * self.last(features)
+        change: Tensor = self.last(features)
+        return x + _RESIDUAL_SCALE * change
 
 
 class RRDB(nn.Module):
@@ -35,7 +36,8 @@ class RRDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H, W)."""
-        return x + _RESIDUAL_SCALE * self.blocks(x)
+        change: Tensor = self.blocks(x)
+        return x + _RESIDUAL_SCALE * change
 
 
 class ResidualBlock(nn.Module):
@@ -50,7 +52,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H, W)."""
-        return x + self.last(F.relu(self.first(x), inplace=True))
+        change: Tensor = self.last(F.relu(self.first(x), inplace=True))
+        return x + change
 
 
 class Trunk(nn.Module):
@@ -70,4 +73,5 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of x."""
         features: Tensor = self.first(x)
-        return features + self.last(self.blocks(features))
+        change: Tensor = self.last(self.blocks(features))
+        return features + change

@@ -34,5 +34,5 @@ class Task(ABC):
         """Return the field's metrics of a result against the truth, both (1, C, H, W)."""
 
     @abstractmethod
-    def consistency(self, x: Tensor, result: Tensor) -> Tensor:
-        """Return how far each result (B, C, H, W), degraded again, is from x, in dB of PSNR, (B,)."""
+    def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:
+        """Return each result (B, C, H, W), degraded again, minus x, at x's resolution, (B, C, h, w)."""

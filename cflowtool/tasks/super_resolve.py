@@ -51,7 +51,6 @@ class SuperResolve(Task):
         pair = as_bytes(result), as_bytes(truth)
         return {"psnr": psnr_y(*pair, border=self.scale), "ssim": ssim_y(*pair, border=self.scale)}
 
-    def consistency(self, x: Tensor, result: Tensor) -> Tensor:
-        """Return the PSNR in dB of each 8-bit result, shrunk, against x, (B,)."""
-        error = self.shrink(quantise(result)) - x
-        return -10 * error.square().flatten(1).mean(1).clamp_min(1e-10).log10()
+    def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:
+        """Return each result (B, C, H, W), shrunk by the bicubic kernel and not rounded, minus x, (B, C, h, w)."""
+        return bicubic_resize(result, (x.shape[-2], x.shape[-1])) - x

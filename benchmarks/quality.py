@@ -1,0 +1,48 @@
+"""Measure weights on folders of ground truth; write results/<weight>.<set>.json and, if asked, the weights' cards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cflowtool.evaluate import evaluate
+from cflowtool.restorer import Restorer
+from cflowtool.weights import load, save
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(weight: Path, data: Path, name: str, limit: int | None, calibration: int) -> dict[str, Any]:
+    """Return the figures of one weight on one folder, without the folder's place on this machine, and store them."""
+    loaded = load(weight)
+    figures = evaluate(Restorer(loaded, device="cpu"), data, limit=limit, calibration=calibration)
+    figures["data"] = name
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{loaded.card.name}.{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def main() -> None:
+    """Measure one weight on the folders given as NAME=DIR."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weight", type=Path)
+    parser.add_argument("data", nargs="+", metavar="NAME=DIR")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--calibration", type=int, default=50)
+    parser.add_argument("--write-card", action="store_true", help="store the figures in the weight's card")
+    options = parser.parse_args()
+    found = {}
+    for item in options.data:
+        name, folder = item.split("=", 1)
+        found[name] = measure(options.weight, Path(folder), name, options.limit, options.calibration)
+        print(json.dumps({k: v for k, v in found[name].items() if k != "per_image"}))
+    if options.write_card:
+        loaded = load(options.weight)
+        short = {name: {k: v for k, v in row.items() if k != "per_image"} for name, row in found.items()}
+        save(options.weight, loaded.model, loaded.card.model_copy(update={"results": loaded.card.results | short}))
+
+
+if __name__ == "__main__":
+    main()

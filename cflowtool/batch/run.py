@@ -1,0 +1,233 @@
+"""The loop over the inputs: read, restore, write, and never let one bad file stop the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cflowtool import __version__, images, views
+from cflowtool.batch.inputs import Job
+from cflowtool.batch.outputs import MARK, Outputs
+from cflowtool.canvas import Restoration, Settings
+from cflowtool.errors import CflowError, InputError, NoLikelihood, OutputError, UsageError, WeightsError, escape
+from cflowtool.images import Picture, write_bytes
+from cflowtool.models import Density
+from cflowtool.restorer import Restorer
+
+FORMAT = 1
+STOPPING = (UsageError, OutputError, WeightsError)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make of every input: the samples to draw, how many of the most likely to keep, which maps, and where."""
+
+    settings: Settings
+    outputs: Outputs
+    keep: int | None = None
+    maps: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """The number of samples that are written."""
+        return min(self.keep or self.settings.samples, self.settings.samples)
+
+    def sample_name(self, rank: int) -> str:
+        """The file of the sample with this rank, 1 for the most likely."""
+        return f"{rank:0{max(2, len(str(self.kept)))}d}{self.outputs.suffix}"
+
+    def names(self) -> list[str]:
+        """The pictures of one input."""
+        return [self.sample_name(k + 1) for k in range(self.kept)] + [f"{name}.png" for name in self.maps]
+
+    def check(self, restorer: Restorer, jobs: Sequence[Job]) -> None:
+        """Raises UsageError for samples that cannot be ranked or summarised, OutputError as `Outputs.check`."""
+        samples = self.settings.samples
+        if self.keep and self.keep > samples:
+            raise UsageError(f"--keep {self.keep} of {samples} samples", "draw more with --samples")
+        if self.keep and self.keep < samples and not isinstance(restorer.model, Density):
+            name = restorer.card.recipe.model.name
+            raise NoLikelihood(f"model {name} has no likelihood to keep samples by", "leave --keep out")
+        if "std" in self.maps and samples < 2:
+            raise UsageError("one sample has no spread", "draw more with --samples, or leave --std out")
+        self.outputs.check(jobs, self.names())
+
+
+@dataclass
+class Outcome:
+    """What became of one input: a manifest when done, an error when failed, neither when it was finished before.
+
+    `output` is the file that is written last."""
+
+    job: Job
+    status: Literal["done", "skipped", "failed"]
+    output: Path
+    seconds: float = 0.0
+    manifest: dict[str, Any] = field(default_factory=dict)
+    error: CflowError | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """One line of report.json."""
+        reason = {"reason": self.error.what, "hint": self.error.hint} if self.error else {}
+        head = {"input": self.job.name, "status": self.status, "output": str(self.output)}
+        return {**head, **reason, "seconds": round(self.seconds, 3), "notes": self.notes}
+
+
+def run(jobs: Sequence[Job], restorer: Restorer, plan: Plan) -> Iterator[Outcome]:
+    """Works on one input after the other and yields what became of each.
+
+    Raises UsageError, OutputError and WeightsError, which would hit the other inputs, too; all else is an Outcome.
+    """
+    for job in jobs:
+        start = time.perf_counter()
+        output = plan.outputs.marker(job)
+        try:
+            outcome = _one(job, restorer, plan)
+        except STOPPING:
+            raise
+        except CflowError as error:
+            outcome = Outcome(job, "failed", output, error=error)
+        except Exception as error:
+            what = f"{escape(job.name)}: {type(error).__name__}: {escape(error, 160)}"
+            outcome = Outcome(job, "failed", output, error=InputError(what, "run it alone with --debug and report it"))
+            outcome.error.__cause__ = error  # type: ignore[union-attr]
+        outcome.seconds = time.perf_counter() - start
+        yield outcome
+
+
+def write_report(folder: Path, head: dict[str, Any], outcomes: Sequence[Outcome]) -> Path:
+    """Writes report.json, or report-2.json and so on where there is one already; returns its path."""
+    number, path = 1, folder / "report.json"
+    while path.exists():
+        number += 1
+        path = folder / f"report-{number}.json"
+    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
+    value = {"version": __version__, **head, **counts, "inputs": [o.summary() for o in outcomes]}
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+    return path
+
+
+def _one(job: Job, restorer: Restorer, plan: Plan) -> Outcome:
+    content = job.content()
+    digest = hashlib.sha256(content).hexdigest()
+    key = _key(digest, restorer, plan)
+    output = plan.outputs.marker(job)
+    if plan.outputs.skip_existing and (state := plan.outputs.state(job, key)) != "absent":
+        if state == "same":
+            return Outcome(job, "skipped", output)
+        what = f"{escape(output)}: exists already, made with other settings or from another image"
+        raise InputError(what, "add --overwrite, or choose another folder with -o")
+    picture = images.read(content, name=job.name)
+    restoration = restorer.restore(picture, plan.settings)
+    manifest = _manifest(job, digest, picture, restorer, restoration, plan)
+    notes = _write(job, restoration, manifest, key, plan)
+    return Outcome(job, "done", output, manifest=manifest, notes=list(dict.fromkeys([*restoration.notes, *notes])))
+
+
+def _key(digest: str, restorer: Restorer, plan: Plan) -> str:
+    """What tells a finished result from one of other settings: a digest of all that its pixels depend on."""
+    settings = {**asdict(plan.settings), "kept": plan.kept, "maps": plan.maps, "suffix": plan.outputs.suffix}
+    parts = [digest, restorer.sha256, restorer.task.name, restorer.precision, restorer.tile, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _manifest(
+    job: Job, digest: str, picture: Picture, restorer: Restorer, restoration: Restoration, plan: Plan
+) -> dict[str, Any]:
+    height, width = picture.size
+    samples = [_sample(rank, at, restoration, plan, job) for rank, at in enumerate(_kept(restoration, plan), 1)]
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "input": {"name": job.name, "sha256": digest, "width": width, "height": height},
+        "weights": {"name": restorer.card.name, "sha256": restorer.sha256},
+        "task": restorer.task.name,
+        "model": restorer.card.recipe.model.name,
+        "seed": plan.settings.seed,
+        "temperature": plan.settings.temperature,
+        "drawn": plan.settings.samples,
+        "tiled": restoration.tiled,
+        "samples": samples,
+        "maps": {name: f"{name}.png" for name in plan.maps},
+    }
+
+
+def _kept(restoration: Restoration, plan: Plan) -> list[int]:
+    return restoration.order[: plan.kept]
+
+
+def _sample(rank: int, at: int, restoration: Restoration, plan: Plan, job: Job) -> dict[str, Any]:
+    return {
+        "file": plan.outputs.file(job, plan.sample_name(rank)).name,
+        "index": restoration.indices[at],
+        "rank": None if restoration.log_prob is None else rank,
+        "log_prob": _finite(restoration.log_prob, at),
+        "bits_per_dim": _finite(restoration.bits_per_dim, at),
+        "consistency_db": _finite(restoration.consistency, at),
+    }
+
+
+def _finite(values: Sequence[float] | None, at: int) -> float | None:
+    return values[at] if values is not None and math.isfinite(values[at]) else None
+
+
+def _write(job: Job, restoration: Restoration, manifest: dict[str, Any], key: str, plan: Plan) -> list[str]:
+    stale = plan.outputs.begin(job)
+    text = _text(manifest, key)
+    kept = [restoration.pictures[at] for at in _kept(restoration, plan)]
+    for picture, sample in zip(kept, manifest["samples"], strict=True):
+        _forget(picture)
+        about = {
+            f"cflow:{name}": str(sample[name]) for name in ("index", "rank", "log_prob") if sample[name] is not None
+        }
+        plan.outputs.picture(job, sample["file"], picture, {**text, **about})
+    for name, picture in _maps(kept, restoration, manifest, plan).items():
+        _forget(picture)
+        plan.outputs.picture(job, f"{name}.png", picture, text)
+    written = {plan.outputs.file(job, name) for name in plan.names()}
+    plan.outputs.manifest(job, {**manifest, "key": key}, [path for path in stale if path not in written])
+    return [note for picture in kept for note in picture.notes]
+
+
+def _text(manifest: dict[str, Any], key: str) -> dict[str, str]:
+    said = {name: str(manifest[name]) for name in ("task", "model", "seed", "temperature", "version")}
+    said |= {"weights": manifest["weights"]["name"], "weights_sha256": manifest["weights"]["sha256"]}
+    return {MARK: key, **{f"cflow:{name}": value for name, value in said.items()}}
+
+
+def _forget(picture: Picture) -> None:
+    picture.text = {name: value for name, value in picture.text.items() if not name.startswith("cflow:")}
+
+
+def _maps(kept: list[Picture], restoration: Restoration, manifest: dict[str, Any], plan: Plan) -> dict[str, Picture]:
+    made: dict[str, Picture] = {}
+    std = restoration.std
+    spread = None if std is None else views.spread_map(std, plan.settings.samples)
+    if "mean" in plan.maps and restoration.mean is not None:
+        made["mean"] = restoration.mean
+    if "std" in plan.maps and spread is not None:
+        made["std"] = spread
+    if "sheet" in plan.maps:
+        captions = [_caption(sample) for sample in manifest["samples"]]
+        shown = kept if spread is None else [*kept, spread]
+        made["sheet"] = views.sheet(shown, captions if spread is None else [*captions, "spread"], note=_note(manifest))
+    return made
+
+
+def _caption(sample: dict[str, Any]) -> str:
+    bits = sample["bits_per_dim"]
+    return f"sample {sample['index']}" if bits is None else f"{sample['rank']}: {bits:.3f} bits/dim"
+
+
+def _note(manifest: dict[str, Any]) -> str:
+    parts = [Path(manifest["input"]["name"]).name, manifest["weights"]["name"]]
+    parts += [f"temperature {manifest['temperature']:g}", f"seed {manifest['seed']}"]
+    ranked = any(sample["rank"] for sample in manifest["samples"])
+    return " | ".join([*parts, "most likely first"] if ranked else parts)

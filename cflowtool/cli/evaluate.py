@@ -1,0 +1,101 @@
+"""cflow evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cflowtool.cli import console
+from cflowtool.cli.options import (
+    Debug,
+    Deterministic,
+    Device,
+    DeviceOption,
+    Json,
+    Model,
+    Precision,
+    PrecisionOption,
+    Quiet,
+    ScaleOption,
+    TaskName,
+    Tile,
+)
+from cflowtool.cli.restore import open_restorer
+from cflowtool.errors import escape
+
+Folder = Annotated[Path, typer.Option("--data", help="Folder of ground truth.", metavar="DIR", show_default=False)]
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is measured, and how."""
+
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", metavar="DIR", help="Folder of degraded images of the same names, instead of making them."
+        ),
+    ] = None
+    scale: ScaleOption = None
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples for best and mean.")] = 10
+    temp: Annotated[float, typer.Option("--temp", min=0, help="Temperature for best and mean.")] = 0.8
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")] = None
+    model: Model = None
+    device: DeviceOption = Device.AUTO
+    precision: PrecisionOption = Precision.AUTO
+    tile: Tile = "auto"
+    deterministic: Deterministic = False
+    json: Json = False
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
+    """Measure a weight over a folder of ground truth, in the field's protocol.
+
+    Each image is degraded, restored and compared with itself: at temperature 0 (temp0), the most likely of the samples
+    (best), their mean, and the baseline that people get without a model. PSNR and SSIM are of the Y channel (BT.601,
+    16-235) of 8-bit images, a border of as many pixels as the scale cropped.
+    """
+    from cflowtool.evaluate import evaluate as measure
+
+    restorer = open_restorer(task, options, scale=int(options.scale) if options.scale else None)
+    screen = console.console(options.quiet)
+    with console.progress(screen) as bar:
+        shown = bar.add_task("measuring", total=None)
+
+        def observe(done: int, of: int, name: str) -> None:
+            bar.update(shown, completed=done, total=of, description=escape(name, 40))
+
+        o = options
+        found = measure(restorer, data, o.input, o.samples, o.temp, o.seed, o.limit, observer=observe)
+    if options.json:
+        console.emit(found)
+    else:
+        _show(found, options.quiet)
+
+
+def _show(found: dict[str, Any], quiet: bool) -> None:
+    results: dict[str, dict[str, float]] = found["results"]
+    metrics = list(dict.fromkeys(metric for values in results.values() for metric in values))
+    rows = [(name, *(f"{values[m]:.4f}" if m in values else "" for m in metrics)) for name, values in results.items()]
+    console.table(
+        f"{found['task']}, {found['model']}, {found['images']} images", ("result", *metrics), rows, quiet=quiet
+    )
+    shown = ("results", "per_image", "protocol", "task", "model", "data", "images")
+    figures = {name: value for name, value in _leaves(found) if name.split(".")[0] not in shown}
+    console.table("", ("figure", "value"), [(name, f"{value:.6g}") for name, value in figures.items()], quiet=quiet)
+
+
+def _leaves(value: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            found += _leaves(inner, f"{prefix}{name}.")
+        elif isinstance(inner, int | float):
+            found.append((f"{prefix}{name}", inner))
+    return found

@@ -1,0 +1,208 @@
+"""cflow train."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cflowtool.cli import console, process
+from cflowtool.cli.options import Debug, Device, DeviceOption, Json, Quiet, TaskName
+from cflowtool.errors import UsageError, escape
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from cflowtool.recipes import Recipe
+    from cflowtool.trainer import Trainer
+    from cflowtool.weights import WeightCard
+
+WEIGHT = "weights.safetensors"
+SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+LINES_EVERY = 30.0
+
+Folders = Annotated[
+    list[Path],
+    typer.Option("--data", metavar="DIR", help="Folder of photographs; may be given again.", show_default=False),
+]
+
+
+def duration(text: str | None) -> float | None:
+    """The seconds of 90m, 1h30m or 300s."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"--max-time {escape(text)} is no time", "write it like 90m, 1h30m or 300s")
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long to train, from what, and where to."""
+
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME|FILE", help="The recipe: bundled or a TOML file.", show_default=False),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder of the run (runs/RECIPE).", show_default=False),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps, instead of the recipe's.", show_default=False)
+    ] = None
+    max_time: Annotated[
+        str | None, typer.Option("--max-time", metavar="TIME", help="Stop after 90m, 1h30m, 300s.", show_default=False)
+    ] = None
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="NAME|FILE", help="Start from the tensors of a weight that fit.", show_default=False
+        ),
+    ] = None
+    device: DeviceOption = Device.AUTO
+    json: Json = False
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
+    """Train a model from a recipe on folders of photographs.
+
+    The run's folder gets checkpoints, metrics.jsonl, a sheet of samples at every validation, and weights.safetensors
+    at the end. 5 % of the photographs, chosen by name, are never trained on but validated on.
+    """
+    limit = duration(options.max_time)
+    process.set_up_torch()
+    trainer_class = _trainer()
+    from cflowtool import weights
+    from cflowtool.trainer import TrainOptions
+
+    recipe = _recipe(task, options.recipe)
+    out = options.out or Path("runs") / recipe.name
+    start = weights.load(weights.resolve(options.init, task)).model.state_dict() if options.init else {}
+    told = TrainOptions(data, out, options.steps, limit, options.resume, start, str(options.device))
+    screen = Screen(options.quiet, limit)
+    with screen.bar:
+        trainer: Trainer = trainer_class(recipe, told, screen.observe)
+        model = trainer.run()
+    path = out / WEIGHT
+    card = weights.save(path, model, _card(recipe, trainer, data, screen.validation))
+    _record(out, trainer, card)
+    screen.console.print(f"{trainer.state.step} steps in {_clock(trainer.state.seconds)}; the weight is {escape(path)}")
+    if options.json:
+        console.emit({"weight": str(path), "steps": card.steps, "seconds": trainer.state.seconds, **card.results})
+
+
+def _trainer() -> type[Trainer]:
+    try:
+        from cflowtool.trainer import Trainer
+    except ModuleNotFoundError as error:
+        if error.name != "accelerate":
+            raise
+        raise UsageError("training needs the package accelerate", "pip install 'cflowtool[train]'") from None
+    return Trainer
+
+
+def _recipe(task: str, name: str | None) -> Recipe:
+    from cflowtool import recipes
+    from cflowtool.tasks import TASKS
+
+    if task not in TASKS:
+        raise UsageError(f"no task named {escape(task)}", f"one of: {', '.join(TASKS)}")
+    bundled = (known for known in recipes.names() if recipes.load(known).task.name == task and known.startswith(task))
+    chosen = name or next(bundled, None)
+    if chosen is None:
+        raise UsageError(f"no bundled recipe for {task}", "give one with --recipe FILE")
+    recipe = recipes.load(chosen)
+    if recipe.task.name != task:
+        raise UsageError(f"recipe {escape(chosen)} is for {recipe.task.name}", f"use cflow train {recipe.task.name}")
+    return recipe
+
+
+class Screen:
+    """Shows a run: a bar where stderr is a terminal, else a line every half minute."""
+
+    def __init__(self, quiet: bool, limit: float | None) -> None:
+        from rich.progress import BarColumn, TextColumn
+
+        self.console = console.console(quiet)
+        columns = BarColumn(), TextColumn("{task.description}", markup=False)
+        self.bar: Progress = console.progress(self.console, *columns)
+        self.shown: TaskID = self.bar.add_task("starting", total=None)
+        self.limit = limit
+        self.validation: dict[str, Any] = {}
+        self.started: tuple[int, float] | None = None
+        self.printed = 0.0
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Takes an event of the trainer."""
+        if event["event"] == "validate":
+            self.validation = {key: value for key, value in event.items() if isinstance(value, int | float)}
+            self.console.print(f"validation: {_figures(self.validation)}")
+            return
+        done, text = self._share(event), self._text(event)
+        self.bar.update(self.shown, total=1.0, completed=done, description=text)
+        if not self.console.is_terminal and event["seconds"] - self.printed >= LINES_EVERY:
+            self.printed = event["seconds"]
+            self.console.print(text)
+
+    def _share(self, event: dict[str, Any]) -> float:
+        shares = [event["step"] / event["steps"]]
+        return float(max(shares + ([event["seconds"] / self.limit] if self.limit else [])))
+
+    def _left(self, event: dict[str, Any]) -> float:
+        self.started = self.started or (event["step"] - 1, event["seconds"])
+        step, seconds = self.started
+        left = (event["steps"] - event["step"]) * (event["seconds"] - seconds) / max(1, event["step"] - step)
+        return float(left if self.limit is None else max(0.0, min(left, self.limit - event["seconds"])))
+
+    def _text(self, event: dict[str, Any]) -> str:
+        measured = "error of the mean" if event.get("warm") else "bits/dim"
+        psnr = f", PSNR {self.validation['psnr']:.2f} dB" if "psnr" in self.validation else ""
+        counted = f"step {event['step']} of {event['steps']}"
+        return f"{counted}, {measured} {event['loss']:.3f}{psnr}, {_clock(self._left(event))} left"
+
+
+def _figures(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "step")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _card(recipe: Recipe, trainer: Trainer, data: list[Path], validation: dict[str, Any]) -> WeightCard:
+    """The card of the weight; nothing on it differs between a run and the same run killed and resumed."""
+    from cflowtool.dataset import find
+    from cflowtool.weights import DataSet, WeightCard
+
+    command = shlex.join(["cflow", *(word for word in sys.argv[1:] if word != "--resume")])
+    sets = [DataSet(name=folder.resolve().name, images=len(find([folder]))) for folder in data]
+    return WeightCard(
+        recipe=recipe,
+        steps=trainer.state.step,
+        hardware=f"{platform.machine()}, {trainer.accelerator.device.type}",
+        command=command,
+        data=sets,
+        results={"validation": validation} if validation else {},
+    )
+
+
+def _record(out: Path, trainer: Trainer, card: WeightCard) -> None:
+    """Writes run.json, what the card leaves out: wall time and the command as it was."""
+    from cflowtool.images import write_bytes
+
+    about = {"seconds": round(trainer.state.seconds, 1), "command": shlex.join(["cflow", *sys.argv[1:]])}
+    value = {**about, "steps": card.steps, "tensors_sha256": card.tensors_sha256, "python": platform.python_version()}
+    write_bytes(out / "run.json", (json.dumps(value, indent=1) + "\n").encode(), overwrite=True)

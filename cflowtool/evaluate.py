@@ -1,0 +1,131 @@
+"""The field's metrics over a folder of ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .canvas import Restoration, Settings
+from .dataset import find, midpoints
+from .errors import InputError, UsageError, escape
+from .images import Picture, read, to_tensor
+from .metrics.calibration import coverage, exploded
+from .restorer import Restorer
+from .validation import as_picture
+
+Observer = Callable[[int, int, str], None]
+_LEVELS = (0.5, 0.9)
+_CALIBRATION_CROP = 256
+
+
+def _stack(restoration: Restoration) -> Tensor:
+    return torch.cat([to_tensor(picture) for picture in restoration.pictures])
+
+
+class Evaluation:
+    """Restores every image of a folder from its own degraded version and measures the results."""
+
+    def __init__(self, restorer: Restorer, samples: int, temperature: float, seed: int, calibration: int) -> None:
+        self.restorer, self.samples, self.temperature, self.seed = restorer, samples, temperature, seed
+        self.calibration = calibration
+        self.rows: list[dict[str, Any]] = []
+
+    def _restore(self, picture: Picture, samples: int, temperature: float) -> Restoration:
+        return self.restorer.restore(picture, Settings(samples, temperature, self.seed, mean=samples > 1))
+
+    def measure(self, path: Path, given: Path | None) -> dict[str, Any]:
+        """Return one image's figures; ``given`` is its degraded file, made here from the truth when None."""
+        task, truth_picture = self.restorer.task, read(path)
+        made, truth = task.pair(eight_bit(truth_picture))
+        x_picture = read(given) if given else as_picture(made[0])
+        x = to_tensor(x_picture)
+        drawn = self._restore(x_picture, self.samples, self.temperature)
+        results = {
+            "temp0": _stack(self._restore(x_picture, 1, 0.0)),
+            "mean": to_tensor(drawn.mean) if drawn.mean else _stack(drawn),
+            "bicubic": task.baseline(x),
+        }
+        if drawn.log_prob is not None:
+            results["best"] = to_tensor(drawn.pictures[drawn.order[0]])
+        row: dict[str, Any] = {"results": {name: task.metrics(result, truth) for name, result in results.items()}}
+        row["consistency_db"] = fmean(drawn.consistency)
+        row["exploded"] = exploded(_stack(drawn), results["bicubic"][0])
+        if drawn.log_prob is not None:
+            row["bits_per_dim"] = self.restorer.score(x_picture, [as_picture(truth[0])])[0].bits_per_dim
+        return row | self._calibration(truth) | {"image": path.name}
+
+    @torch.no_grad()
+    def _calibration(self, truth: Tensor) -> dict[str, Any]:
+        """Return the coverage of the central intervals and the share of exploded pixels at temperature 1."""
+        if not self.calibration:
+            return {}
+        task, model = self.restorer.task, self.restorer.model
+        multiple = model.size.multiple_of * model.scale
+        sides = [min(side, _CALIBRATION_CROP) // multiple * multiple for side in truth.shape[-2:]]
+        if not min(sides):
+            return {}
+        top, left = ((side - kept) // 2 for side, kept in zip(truth.shape[-2:], sides, strict=True))
+        x, y = task.pair(truth[..., top : top + sides[0], left : left + sides[1]])
+        context = model.encode(x.to(self.restorer.device))
+        samples = []
+        for k in range(self.calibration):
+            noise = model.noise((x.shape[-2], x.shape[-1]), [k], 1.0, self.seed)
+            samples.append(model.decode(tuple(e[None].to(self.restorer.device) for e in noise), context).y[0].cpu())
+        drawn = torch.cat(samples)
+        inside = {f"{level:.0%}": coverage(drawn, y[0], level) for level in _LEVELS}
+        return {"coverage": inside, "exploded_temp1": exploded(drawn, task.baseline(x)[0])}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the means over the images."""
+        means: dict[str, Any] = _mean([{k: v for k, v in row.items() if k != "image"} for row in self.rows])
+        return means
+
+
+def _mean(rows: list[Any]) -> Any:
+    if isinstance(rows[0], dict):
+        return {key: _mean([row[key] for row in rows if key in row]) for key in rows[0]}
+    return fmean(rows)
+
+
+def eight_bit(picture: Picture) -> Tensor:
+    """Return a picture as (1, 3, H, W) at the midpoints of 256 levels, whatever depth it has."""
+    pixels = torch.from_numpy(picture.pixels.astype("int32"))
+    return midpoints((pixels >> (picture.bits - 8)).permute(2, 0, 1).expand(3, -1, -1)[None])
+
+
+def _given(inputs: Path | None, path: Path) -> Path | None:
+    if inputs is None:
+        return None
+    found = inputs / path.name
+    if not found.is_file():
+        raise InputError(f"no degraded file {escape(found)}", "--input needs a file of the same name for every image")
+    return found
+
+
+def evaluate(
+    restorer: Restorer,
+    data: Path,
+    inputs: Path | None = None,
+    samples: int = 10,
+    temperature: float = 0.8,
+    seed: int = 0,
+    limit: int | None = None,
+    calibration: int = 50,
+    observer: Observer = lambda done, of, name: None,
+) -> dict[str, Any]:
+    """Return {task, model, data, images, results, bits_per_dim, coverage, ...}, means over a folder of ground truth."""
+    if samples < 1 or temperature < 0:
+        raise UsageError("samples must be at least 1 and the temperature at least 0", "try --samples 10 --temp 0.8")
+    paths = find([data])[:limit]
+    evaluation = Evaluation(restorer, samples, temperature, seed, calibration)
+    for done, path in enumerate(paths):
+        observer(done, len(paths), path.name)
+        evaluation.rows.append(evaluation.measure(path, _given(inputs, path)))
+    protocol = {"samples": samples, "temperature": temperature, "seed": seed, "calibration_samples": calibration}
+    head = {"task": restorer.task.name, "model": restorer.card.name, "data": str(data), "images": len(paths)}
+    return head | {"protocol": protocol} | evaluation.summary() | {"per_image": evaluation.rows}

@@ -1,0 +1,61 @@
+"""From a training run to a weight: the averaged model with a card that says where it comes from."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+
+from .dataset import find, held_out
+from .trainer import Trainer
+from .weights import DataSet, WeightCard, save
+
+_TERMS = re.compile(r"(?:Licen[cs]e|Terms stated by the origin):\s*(.+?)(?:\.\s|\.?$)", re.MULTILINE)
+
+
+def hardware() -> str:
+    """Return processor or accelerator, threads and the versions that decide the figures."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    processor = f"{platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def terms(folder: Path) -> str:
+    """Return the terms in the CREDITS.tsv or SOURCE.md of a folder or the one above it, else "not stated"."""
+    for place in (folder, folder.parent):
+        if (place / "CREDITS.tsv").is_file():
+            return "author and licence of every image in its CREDITS.tsv"
+        source = place / "SOURCE.md"
+        if source.is_file() and (found := _TERMS.search(source.read_text("utf-8", errors="replace"))):
+            return found[1]
+    return "not stated"
+
+
+def data_sets(folders: list[Path]) -> list[DataSet]:
+    """Return name, number of training images and terms of each folder."""
+    counts = [(f, sum(not held_out(path) for path in find([f]))) for f in folders]
+    return [DataSet(name=f.parent.name if f.name == "images" else f.name, images=n, terms=terms(f)) for f, n in counts]
+
+
+def command() -> str:
+    """Return the command as typed, without the folders of this machine."""
+    words = ["cflow", *sys.argv[1:]]
+    return shlex.join(Path(word).name if word.startswith("/") else word for word in words)
+
+
+def export(trainer: Trainer, path: Path) -> WeightCard:
+    """Write the averaged model of a run as a weight and return its card."""
+    card = WeightCard(
+        recipe=trainer.recipe,
+        steps=trainer.state.step,
+        seconds=round(trainer.state.seconds, 1),
+        hardware=hardware(),
+        command=command(),
+        data=data_sets(trainer.options.data),
+    )
+    return save(path, trainer.averaged(), card)

@@ -1,0 +1,172 @@
+"""One image to ranked candidates, whole or in tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .canvas import Canvas, Piece, Restoration, Settings
+from .errors import CflowError, InputError, NoLikelihood, UsageError, escape
+from .flows.dequantize import uniform_dequantize
+from .flows.pyramid import Context
+from .flows.transform import Region, counted
+from .images import Picture, to_tensor
+from .metrics.likelihood import bits_per_dim
+from .models import Density
+from .recipes import make_task
+from .tiles import Tile, crop, pad_to_multiple, plan
+from .weights import Loaded
+
+# Bytes that encoding and decoding take for each pixel of the result, measured (docs/decisions/tiles.md).
+_ENCODE_BYTES = 900
+_DECODE_BYTES = 260
+_BUDGET = 2 * 2**30
+_AUTO_TILE = 448
+_RETRY = 1 << 40
+
+
+@dataclass(frozen=True)
+class Score:
+    """log p(y|x) of a candidate in nats, the same in bits per dimension, and the standard error of the former."""
+
+    log_prob: float
+    bits_per_dim: float
+    standard_error: float = 0.0
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of ``auto|cpu|cuda|mps``; raise UsageError when it is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    if not there.get(name, False):
+        raise UsageError(f"no {escape(name)} device here", "use --device auto or cpu")
+    return torch.device(name)
+
+
+class Restorer:
+    """A loaded weight at work on one device: restores pictures and scores candidates."""
+
+    def __init__(self, loaded: Loaded, device: str = "auto", precision: str = "auto", tile: str = "auto") -> None:
+        self.card, self.sha256, self.path = loaded.card, loaded.sha256, loaded.path
+        self.task = make_task(loaded.card.recipe)
+        self.device = choose_device(device)
+        self.model = loaded.model.to(self.device)
+        self.precision: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
+        self.tile = tile
+
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def tiles(self, height: int, width: int) -> list[Tile]:
+        """Return the tiles, on x's grid, that a padded x of this size is cut into; one when it fits."""
+        size, scale = self.model.size, self.model.scale
+        side = max(height, width)
+        if self.tile == "auto":
+            fits = height * width * scale**2 * (_ENCODE_BYTES + _DECODE_BYTES) <= _BUDGET
+            side = side if fits else max(_AUTO_TILE * 2 // scale, 2 * self.model.reach + size.multiple_of)
+        elif self.tile != "off":
+            side = int(self.tile)
+        try:
+            return plan(height, width, max(side, size.multiple_of), self.model.reach, size.multiple_of)
+        except ValueError as error:
+            raise UsageError(f"--tile {escape(self.tile)}: {error}", "use a larger tile, or --tile auto") from error
+
+    def _chunk(self, tile: Tile) -> int:
+        pixels = tile.outer.height * tile.outer.width * self.model.scale**2
+        return max(1, (_BUDGET - pixels * _ENCODE_BYTES) // (pixels * _DECODE_BYTES))
+
+    def _region(self, tile: Tile) -> Region:
+        inner = tile.core.relative_to(tile.outer).scaled(self.model.scale)
+        outer = tile.outer.scaled(self.model.scale)
+        return Region(
+            outer.height, outer.width, inner.top, inner.left, inner.top + inner.height, inner.left + inner.width
+        )
+
+    @contextmanager
+    def _computing(self, tile: Tile) -> Iterator[None]:
+        with torch.no_grad(), self._autocast(), counted(self._region(tile)):
+            yield
+
+    def _draw(self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int]) -> Iterator[Piece]:
+        """Encode a tile once and yield its samples in chunks that fit memory."""
+        outer, chunk = crop(x, tile.outer), self._chunk(tile)
+        with self._computing(tile):
+            context = self.model.encode(outer.to(self.device, memory_format=torch.channels_last))
+        for first in range(0, settings.samples, chunk):
+            some = settings.indices[first : first + chunk]
+            y, log_prob = self._decode(tile, [k + _RETRY if k in again else k for k in some], settings, context)
+            yield Piece(some, self.task.assemble(outer, y), log_prob, outer)
+
+    def _decode(
+        self, tile: Tile, drawn: list[int], settings: Settings, context: Context
+    ) -> tuple[Tensor, Tensor | None]:
+        size, corner = (tile.outer.height, tile.outer.width), (tile.outer.top, tile.outer.left)
+        noise = self.model.noise(size, drawn, settings.temperature, settings.seed, corner)
+        with self._computing(tile):
+            draws = self.model.decode(tuple(e[None].to(self.device) for e in noise), context)
+        return draws.y[0].float().cpu(), None if draws.log_prob is None else draws.log_prob[0].double().cpu()
+
+    def restore(self, picture: Picture, settings: Settings) -> Restoration:
+        """Return the samples of one picture; raise CflowError when one is not finite even after a second draw."""
+        x = self.task.condition(to_tensor(picture))
+        padded = pad_to_multiple(x, self.model.size.multiple_of)
+        canvas = self._paint(picture, x, padded, settings, frozenset())
+        if bad := canvas.not_finite:
+            canvas = self._paint(picture, x, padded, settings, frozenset(bad))
+            canvas.notes.append(f"samples {sorted(bad)} were not finite and were drawn a second time")
+            if canvas.not_finite:
+                what = "the model gave values that are not finite, twice"
+                raise CflowError(what, "lower --temp, or use --precision fp32")
+        return canvas.result()
+
+    def _paint(self, picture: Picture, x: Tensor, padded: Tensor, settings: Settings, again: frozenset[int]) -> Canvas:
+        tiles = self.tiles(*padded.shape[-2:])
+        canvas = Canvas(picture, x, padded, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
+        for tile in tiles:
+            canvas.begin()
+            for piece in self._draw(padded, tile, settings, again):
+                canvas.add(piece, tile)
+            canvas.end(tile)
+        return canvas
+
+    def score(self, picture: Picture, candidates: Sequence[Picture], draws: int = 0, seed: int = 0) -> list[Score]:
+        """Return log p(candidate | picture) of each, at the midpoints of its levels, or as the mean of ``draws``.
+
+        Raises NoLikelihood for a model without one, InputError for a candidate of the wrong size.
+        """
+        if not isinstance(self.model, Density):
+            raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
+        x = self.task.condition(to_tensor(picture))
+        padded = pad_to_multiple(x, self.model.size.multiple_of)
+        return [self._score(x, padded, candidate, draws, seed) for candidate in candidates]
+
+    def _score(self, x: Tensor, padded: Tensor, candidate: Picture, draws: int, seed: int) -> Score:
+        height, width = (side * self.model.scale for side in x.shape[-2:])
+        if candidate.size != (height, width):
+            size = f"{candidate.size[1]} x {candidate.size[0]} pixels, not {width} x {height}"
+            what = f"{escape(candidate.source)} is {size}"
+            raise InputError(what, "give candidates of the size that the task makes of the input")
+        y = pad_to_multiple(to_tensor(candidate), self.model.size.multiple_of * self.model.scale)
+        generator = torch.Generator().manual_seed(seed)
+        versions = [uniform_dequantize(y, candidate.levels, generator) for _ in range(draws)] or [y]
+        totals = torch.stack([self._log_prob(padded, version) for version in versions])
+        mean, dims = totals.mean(0), y[0].numel()
+        error = float(totals.std() / math.sqrt(draws)) if draws > 1 else 0.0
+        return Score(float(mean), float(bits_per_dim(mean[None], dims, candidate.levels)), error)
+
+    def _log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        assert isinstance(self.model, Density)
+        log_prob = torch.zeros((), dtype=torch.float64)
+        for tile in self.tiles(*x.shape[-2:]):
+            parts = crop(y, tile.outer.scaled(self.model.scale)), crop(x, tile.outer)
+            y_tile, x_tile = (part.to(self.device, memory_format=torch.channels_last) for part in parts)
+            with self._computing(tile):
+                log_prob += self.model.log_prob(y_tile, x_tile)[0].double().cpu()
+        return log_prob

@@ -1,0 +1,70 @@
+"""Print weights/README.md from the cards in the weights' headers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cflowtool.weights import WeightCard, read_card
+
+ROOT = Path(__file__).parent.parent
+HEAD = """# Weights
+
+One file a model; its card is in the file's header (`cflow models info NAME`). This page is generated from the cards by
+`docs/generate_weights.py`. The weights were trained by this project; some of the images they were trained on may be used for research only,
+and the weights are offered under the same understanding.
+"""
+
+
+def results_table(results: dict[str, Any]) -> list[str]:
+    """Return the rows of PSNR and SSIM of one data set's results."""
+    rows = ["| result | PSNR-Y, dB | SSIM-Y |", "| --- | ---: | ---: |"]
+    for name, figures in results["results"].items():
+        rows.append(f"| {name} | {figures['psnr']:.2f} | {figures['ssim']:.4f} |")
+    return rows
+
+
+def results_text(name: str, results: dict[str, Any]) -> list[str]:
+    """Return the section of one data set."""
+    protocol = results["protocol"]
+    drawn = f"{protocol['samples']} samples at temperature {protocol['temperature']:g}, seed {protocol['seed']}"
+    facts = {
+        "bits per dim": f"{results['bits_per_dim']:.3f}",
+        "shrinks back to the input at": f"{results['consistency_db']:.1f} dB",
+        "exploded pixels": f"{results['exploded']:.4%} (temperature 1: {results['exploded_temp1']:.4%})",
+        "coverage": ", ".join(f"{value:.1%} in the central {level}" for level, value in results["coverage"].items()),
+    }
+    lines = [f"\n### {name}: {results['images']} images, {drawn}\n", *results_table(results), ""]
+    return lines + [f"- {key}: {value}" for key, value in facts.items()]
+
+
+def section(card: WeightCard, size: int) -> list[str]:
+    """Return one weight's section."""
+    data = "; ".join(f"{d.name} ({d.images} images; {d.terms})" for d in card.data)
+    lines = [
+        f"\n## {card.name}\n",
+        f"{card.recipe.title}. {card.parameters:,} parameters, {size / 2**20:.1f} MiB.\n",
+        f"- trained for {card.steps:,} steps, {card.seconds / 60:.0f} minutes, on {card.hardware}",
+        f"- command: `{card.command}`",
+        f"- data: {data}",
+        *(f"- {note}" for note in card.notes),
+    ]
+    for name, results in card.results.items():
+        lines += results_text(name, results)
+    return lines
+
+
+def page(folder: Path) -> str:
+    """Return the whole page."""
+    lines = [HEAD.rstrip()]
+    for path in sorted(folder.glob("*.safetensors")):
+        lines += section(read_card(path), path.stat().st_size)
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    target = ROOT / "weights" / "README.md"
+    if "--check" in sys.argv:
+        raise SystemExit(target.read_text("utf-8") != page(ROOT / "weights"))
+    target.write_text(page(ROOT / "weights"), "utf-8")

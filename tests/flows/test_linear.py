@@ -1,0 +1,64 @@
+"""The 1x1 convolution is regular by construction, and fused it is the same map."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cflowtool.flows.actnorm import ActNorm
+from cflowtool.flows.linear import Invertible1x1, Transition
+from cflowtool.flows.pyramid import Chain
+
+NO_CONTEXT = torch.zeros(1, 0, 1, 1)
+Randomise = Callable[..., nn.Module]
+CHANNELS = [1, 2, 7, 12]
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_it_starts_at_a_rotation(channels: int) -> None:
+    layer = Invertible1x1(channels).double()
+    assert torch.allclose(layer.matrix() @ layer.matrix().T, torch.eye(channels).double(), atol=1e-6)
+    assert layer.condition_number() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_rotation_is_the_generators() -> None:
+    first, same, other = (Invertible1x1(6, torch.Generator().manual_seed(seed)).matrix() for seed in (3, 3, 4))
+    assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_its_inverse_determinant_and_condition_number_are_the_matrix_own(channels: int, randomised: Randomise) -> None:
+    layer = randomised(Invertible1x1(channels))
+    matrix = layer.matrix().detach()
+    assert torch.allclose(layer.inverse_matrix() @ matrix, torch.eye(channels).double(), atol=1e-9)
+    assert layer.log_s.sum().item() == pytest.approx(torch.linalg.slogdet(matrix).logabsdet.item(), abs=1e-9)
+    singular = np.linalg.svd(matrix.numpy(), compute_uv=False)
+    assert layer.condition_number() == pytest.approx(singular[0] / singular[-1], rel=1e-9)
+
+
+def test_the_inverse_of_an_ill_conditioned_matrix_is_as_exact_as_its_precision() -> None:
+    layer = Invertible1x1(12)
+    with torch.no_grad():
+        layer.log_s.add_(torch.linspace(-4, 4, 12))
+    assert layer.condition_number() > 1e3 and layer.inverse_matrix().dtype == torch.float32
+    error = layer.inverse_matrix().double() @ layer.matrix().double() - torch.eye(12)
+    assert error.abs().max() < layer.condition_number() * 1e-6
+
+
+def test_a_transition_is_normalization_then_convolution(randomised: Randomise) -> None:
+    fused = randomised(Transition(5))
+    chain = Chain([fused.actnorm, fused.linear])
+    y = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    for direction, plain in ((fused, chain), (fused.inverse, chain.inverse)):
+        for result, wanted in zip(direction(y, NO_CONTEXT), plain(y, NO_CONTEXT), strict=True):
+            assert torch.allclose(result, wanted, rtol=0, atol=1e-9)
+
+
+def test_a_transition_starts_from_its_first_batch_as_the_normalization_does() -> None:
+    y = 3 + 2 * torch.randn(4, 5, 6, 6)
+    fused, actnorm = Transition(5), ActNorm(5)
+    fused(y, NO_CONTEXT)
+    actnorm(y, NO_CONTEXT)
+    assert torch.equal(fused.actnorm.log_scale, actnorm.log_scale) and torch.equal(fused.actnorm.bias, actnorm.bias)

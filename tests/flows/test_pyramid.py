@@ -1,0 +1,67 @@
+"""A pyramid deals every dimension out to its levels' noise, at any size that fits."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cflowtool.flows.linear import Transition
+from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
+
+CHANNELS, WIDTH = 3, 4
+
+
+def pyramid_of(levels: int, steps: int = 1) -> Pyramid:
+    torch.manual_seed(0)
+    return Pyramid(CHANNELS, levels, steps, affine_step(WIDTH, 1.0, 4.0), WIDTH).eval()
+
+
+Make = Callable[..., Tensor]
+
+
+def context_of(pyramid: Pyramid, height: int, width: int, make: Make = torch.randn) -> tuple[Tensor, ...]:
+    counts = enumerate(pyramid.context_channels, 1)
+    return tuple(make(1, count, height >> level, width >> level) for level, count in counts)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("blocks", [(1, 1), (3, 2)])
+def test_the_latent_has_the_promised_shapes_and_every_dimension(levels: int, blocks: tuple[int, int]) -> None:
+    pyramid = pyramid_of(levels)
+    height, width = (block << levels for block in blocks)
+    shapes = pyramid.latent_shapes(height, width)
+    eps, _ = pyramid(torch.randn(2, CHANNELS, height, width), context_of(pyramid, height, width))
+    assert [tuple(level.shape) for level in eps] == [(2, *shape) for shape in shapes] and len(shapes) == levels
+    assert sum(c * h * w for c, h, w in shapes) == CHANNELS * height * width
+    assert pyramid.inverse(eps, context_of(pyramid, height, width))[0].shape == (2, CHANNELS, height, width)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (8, 6), (7, 8), (2, 2)])
+def test_sizes_that_are_no_multiples_raise(size: tuple[int, int]) -> None:
+    pyramid = pyramid_of(2)
+    with pytest.raises(RuntimeError):
+        pyramid(torch.randn(1, CHANNELS, *size), context_of(pyramid, *size))
+
+
+def test_it_starts_as_a_rotation_when_the_context_says_nothing() -> None:
+    pyramid, y = pyramid_of(2, 3), torch.randn(2, CHANNELS, 8, 12)
+    eps, log_det = pyramid(y, context_of(pyramid, 8, 12, torch.zeros))
+    norm = sum(level.square().flatten(1).sum(1) for level in eps)
+    assert torch.allclose(norm, y.square().flatten(1).sum(1), rtol=1e-4) and log_det.abs().max() < 1e-3
+
+
+def test_a_chain_is_its_transforms_in_order(randomised: Callable[..., nn.Module]) -> None:
+    first, second = randomised(Transition(3)), randomised(Transition(3))
+    y, nothing = torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.zeros(1, 0, 4, 4).double()
+    z, log_det = Chain([first, second])(y, nothing)
+    middle, log_det_first = first(y, nothing)
+    wanted, log_det_second = second(middle, nothing)
+    assert torch.equal(z, wanted) and torch.allclose(log_det, log_det_first + log_det_second)
+
+
+def test_a_chain_deals_its_context_out_in_order(randomised: Callable[..., nn.Module]) -> None:
+    chain = randomised(Chain([affine_step(WIDTH, 1.0, 4.0)(4) for _ in range(2)]))
+    y, context = torch.randn(1, 4, 4, 4, dtype=torch.float64), torch.randn(1, 2 * WIDTH, 4, 4, dtype=torch.float64)
+    middle, _ = chain.transforms[0](y, context[:, :WIDTH])
+    assert torch.equal(chain(y, context)[0], chain.transforms[1](middle, context[:, WIDTH:])[0])

@@ -1,0 +1,186 @@
+"""The laws of every transform: a new one is one more line of TRANSFORMS."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import cflowtool.flows
+from cflowtool.flows.actnorm import ActNorm
+from cflowtool.flows.coupling import AffineCoupling
+from cflowtool.flows.gaussian import ConditionalPrior, ConditionalSplitPrior
+from cflowtool.flows.injector import AffineInjector
+from cflowtool.flows.linear import Invertible1x1, Transition
+from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
+from cflowtool.flows.squeeze import Squeeze
+from cflowtool.flows.transform import Region, Transform, bounded, counted, total, total_constant
+
+BATCH, CHANNELS, HEIGHT, LENGTH, WIDTH = 3, 5, 4, 8, 8
+
+
+class Stacked(Transform):
+    """A pyramid of two levels as one transform: contexts at y's resolution, noise stacked at the coarsest level's."""
+
+    def __init__(self, pyramid: Pyramid) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.context_channels = sum(pyramid.context_channels)
+
+    def _levels(self, context: Tensor) -> tuple[Tensor, ...]:
+        parts = enumerate(context.split(self.pyramid.context_channels, 1), 1)
+        return tuple(part[..., :: 2**level, :: 2**level] for level, part in parts)
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        (fine, coarse), log_det = self.pyramid(y, self._levels(context))
+        return torch.cat((F.pixel_unshuffle(fine, 2), coarse), 1), log_det
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        fine, coarse = z.split((4 * self.pyramid.widths[0], self.pyramid.widths[1]), 1)
+        return self.pyramid.inverse((F.pixel_shuffle(fine, 2), coarse), self._levels(context))
+
+
+TRANSFORMS: dict[str, Callable[[], Transform]] = {
+    "ActNorm": lambda: ActNorm(CHANNELS),
+    "Invertible1x1": lambda: Invertible1x1(CHANNELS),
+    "Transition": lambda: Transition(CHANNELS),
+    "Squeeze": Squeeze,
+    "AffineCoupling": lambda: AffineCoupling(CHANNELS, WIDTH),
+    "AffineInjector": lambda: AffineInjector(CHANNELS, centre=-0.5),
+    "ConditionalPrior": lambda: ConditionalPrior(CHANNELS),
+    "ConditionalSplitPrior": lambda: ConditionalSplitPrior(CHANNELS, WIDTH),
+    "Chain": lambda: Chain([affine_step(WIDTH, 1.0, 4.0)(CHANNELS), AffineInjector(CHANNELS)]),
+    "Pyramid": lambda: Stacked(Pyramid(CHANNELS, 2, 2, affine_step(WIDTH, 1.0, 4.0), WIDTH)),
+}
+
+Case = tuple[Transform, Tensor, Tensor]
+
+
+@pytest.fixture(params=TRANSFORMS)
+def case(request: pytest.FixtureRequest, randomised: Callable[[nn.Module], Transform]) -> Case:
+    """A transform with all its parameters random, y (B, C, H, W) and a context of the same batch."""
+    torch.manual_seed(1)
+    transform = randomised(TRANSFORMS[request.param]())
+    y = torch.randn(BATCH, CHANNELS, HEIGHT, LENGTH, dtype=torch.float64)
+    return transform, y, torch.randn(BATCH, transform.context_channels, HEIGHT, LENGTH, dtype=torch.float64)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+def test_every_transform_is_held_to_the_laws() -> None:
+    for module in pkgutil.iter_modules(cflowtool.flows.__path__, "cflowtool.flows."):
+        importlib.import_module(module.name)
+    assert {kind.__name__ for kind in subclasses(Transform) if kind.__module__.startswith("cflowtool")} <= {*TRANSFORMS}
+
+
+def test_inverse_undoes_forward(case: Case) -> None:
+    transform, y, context = case
+    z, _ = transform(y, context)
+    assert z.numel() == y.numel() and (transform.inverse(z, context)[0] - y).abs().max() < 1e-9
+
+
+def test_forward_undoes_inverse(case: Case) -> None:
+    transform, y, context = case
+    z = torch.randn_like(transform(y, context)[0])
+    assert (transform(transform.inverse(z, context)[0], context)[0] - z).abs().max() < 1e-9
+
+
+def test_the_log_det_is_that_of_the_jacobian_of_each_image_alone(case: Case) -> None:
+    transform, y, context = case
+    _, log_det = transform(y, context)
+    for i in range(2):
+        one, x = y[i : i + 1], context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(lambda v, x=x: transform(v, x)[0], one)
+        wanted = torch.linalg.slogdet(jacobian.reshape(one.numel(), one.numel())).logabsdet
+        assert log_det[i].item() == pytest.approx(wanted.item(), abs=1e-9)
+
+
+def test_the_log_dets_cancel_and_are_one_number_an_image(case: Case) -> None:
+    transform, y, context = case
+    z, forward = transform(y, context)
+    _, inverse = transform.inverse(z, context)
+    assert forward.shape == inverse.shape == (BATCH,)
+    assert (forward + inverse).abs().max() < 1e-9
+
+
+def test_one_context_serves_every_image(case: Case) -> None:
+    transform, y, context = case
+    one = context[:1]
+    for direction, given in ((transform, y), (transform.inverse, transform(y, one)[0])):
+        for result, wanted in zip(direction(given, one), direction(given, one.expand_as(context)), strict=True):
+            assert result.shape == wanted.shape and torch.allclose(result, wanted, rtol=0, atol=1e-12)
+
+
+def test_the_values_give_every_parameter_and_the_context_a_gradient(case: Case) -> None:
+    transform, y, context = case
+    z, _ = transform(y.requires_grad_(), context.requires_grad_())
+    inputs = [y, *transform.parameters()] + [context] * bool(context.numel())
+    gradients = torch.autograd.grad(z.square().sum(), inputs)
+    assert all(torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
+    # A hidden ReLU may be off at all of a coarse level's few positions.
+    used = gradients[-1].abs().amax((0, 2, 3)) > 0
+    assert not context.numel() or used.double().mean() > 0.9
+
+
+def test_the_log_det_gives_the_context_a_gradient_or_is_one_number_for_every_image(case: Case) -> None:
+    transform, y, context = case
+    _, log_det = transform(y, context.requires_grad_())
+    if not transform.context_channels:
+        assert (log_det == log_det[0]).all()
+        return
+    (gradient,) = torch.autograd.grad(log_det.sum(), [context])
+    assert torch.isfinite(gradient).all() and gradient.any() and log_det.unique().numel() == BATCH
+
+
+def test_the_regions_of_a_partition_add_up_to_the_whole(case: Case) -> None:
+    transform, y, context = case
+    y, context = (torch.cat((t, t.flip(2)), 2).roll(1, 3) for t in (y, context))
+    cuts = [(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 8)]
+    z, whole = transform(y, context)
+    parts, backs = [], []
+    for cut in cuts:
+        with counted(Region(8, 8, *cut)):
+            parts.append(transform(y, context)[1])
+            backs.append(transform.inverse(z, context)[1])
+    assert all(part.shape == (BATCH,) for part in parts)
+    for total_of_parts in (sum(parts), -sum(backs)):
+        assert torch.allclose(total_of_parts, whole, rtol=0, atol=1e-9)
+
+
+def test_values_and_log_dets_stay_fp32_when_the_networks_do_not(case: Case) -> None:
+    transform, y, context = (t.float() for t in case)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, forward = transform(y, context)
+        back, inverse = transform.inverse(z, context)
+    assert {t.dtype for t in (z, forward, back, inverse)} == {torch.float32}
+    assert torch.allclose(back, y, rtol=0, atol=1e-3) and torch.allclose(forward, -inverse, rtol=1e-4, atol=1e-3)
+
+
+def test_totals_count_everything_but_in_a_region() -> None:
+    values = torch.arange(2 * 8 * 8, dtype=torch.float64).view(1, 2, 8, 8)
+    assert total(values, 3).tolist() == [values.sum()] * 3
+    assert total_constant(torch.tensor(0.5), values).tolist() == [32]
+    with counted(Region(16, 16, 4, 8, 8, 16)):
+        assert total(values, 3).tolist() == [values[..., 2:4, 4:8].sum()] * 3
+        assert total_constant(torch.tensor(0.5), values).tolist() == [4]
+
+
+def test_a_region_ends_with_its_block_even_by_an_error() -> None:
+    values = torch.ones(1, 1, 4, 4)
+    with pytest.raises(ZeroDivisionError), counted(Region(4, 4, 0, 0, 2, 2)):
+        raise ZeroDivisionError
+    assert total(values, 1).item() == 16
+
+
+def test_bounded_is_the_identity_near_zero_and_never_beyond_its_bound() -> None:
+    small, large = torch.linspace(-1e-3, 1e-3, 9), torch.tensor([-1e30, -1e6, 50.0, 1e6, 1e30])
+    assert torch.allclose(bounded(small, 2.0), small, rtol=1e-5, atol=0)
+    assert torch.allclose(bounded(large, 2.0).abs(), torch.tensor(2.0))
+    assert bounded(torch.linspace(-9, 9, 99), 2.0).diff().gt(0).all()

@@ -1,0 +1,195 @@
+"""What every model promises: a new one is one more line of SMALL."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cflowtool.errors import NoLikelihood
+from cflowtool.flows.transform import Region, counted
+from cflowtool.models import MODELS, Density, Sampler
+
+TINY = {"trunk_channels": 8, "blocks": 1, "growth": 0}
+SMALL = {
+    "cnf": {**TINY, "levels": 2, "steps": 2, "width": 8, "shift": "mean", "mean_weight": 20.0},
+    "cnf deep": {**TINY, "growth": 4, "levels": 3, "steps": 1, "width": 8, "shift": "bicubic"},
+    "factored": TINY,
+}
+CASES = [(name, scale) for name in SMALL for scale in (2, 4)]
+Randomise = Callable[..., nn.Module]
+
+
+def build(name: str, scale: int) -> Sampler:
+    torch.manual_seed(0)
+    kind = MODELS[name.split()[0]]
+    return kind(kind.Config(scale=scale, **SMALL[name]))
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-x{case[1]}")
+def model(request: pytest.FixtureRequest, randomised: Randomise) -> Sampler:
+    """A model in float64 whose weights are all away from their start."""
+    return randomised(build(*request.param), 0.2)
+
+
+def conditions(model: Sampler, batch: int = 1, blocks: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
+    side = model.size.multiple_of * blocks
+    generator = torch.Generator().manual_seed(4)
+    return torch.rand(batch, 3, side, 2 * side, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def truths(model: Sampler, x: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(len(x), 3, *(model.scale * side for side in x.shape[-2:]), generator=generator).to(x)
+
+
+def scored(draws_log_prob: Tensor | None, model: Sampler) -> Tensor:
+    assert isinstance(model, Density) and draws_log_prob is not None
+    return draws_log_prob
+
+
+def test_every_model_is_held_to_the_contract() -> None:
+    assert {name.split()[0] for name in SMALL} == {*MODELS}
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_x_is_encoded_once_however_many_are_drawn(model: Sampler, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda x: calls.append(x.shape[0]) or encode(x))
+    inner: list[int] = []
+    model.encoder.register_forward_hook(lambda *_: inner.append(1))
+    model.sample(conditions(model, 2), n, 1.0, 0)
+    assert calls == [2] and len(inner) == 1
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_draws_have_their_shapes_at_any_size_that_fits(model: Sampler, blocks: int) -> None:
+    x = conditions(model, 2, blocks)
+    draws = model.sample(x, 3, 1.0, 0)
+    assert draws.y.shape == (2, 3, 3, model.scale * x.shape[-2], model.scale * x.shape[-1])
+    assert draws.log_prob is None or draws.log_prob.shape == (2, 3)
+    assert torch.isfinite(draws.y).all() and draws.y.dtype == x.dtype
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@torch.no_grad()
+def test_the_log_prob_gathered_in_decoding_is_that_of_the_image(
+    model: Sampler, dtype: torch.dtype, tolerance: float
+) -> None:
+    model, x = model.to(dtype), conditions(model, 2, dtype=dtype)
+    draws = model.sample(x, 3, 0.9, 1)
+    again = torch.stack([model.log_prob(draws.y[:, k], x) for k in range(3)], 1)
+    assert again.dtype == dtype and again.shape == (2, 3)
+    assert torch.allclose(scored(draws.log_prob, model), again, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_sample_alone_is_itself_among_many_bit_for_bit(model: Sampler, dtype: torch.dtype) -> None:
+    model, x = model.to(dtype), conditions(model, dtype=dtype)
+    many, one = model.sample(x, 5, 0.8, 3), model.sample(x, 1, 0.8, 3, start=3)
+    assert torch.equal(many.y[:, 3:4], one.y)
+    assert torch.equal(scored(many.log_prob, model)[:, 3:4], scored(one.log_prob, model))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_at_once_are_each_alone_bit_for_bit(model: Sampler, dtype: torch.dtype) -> None:
+    model, x = model.to(dtype), conditions(model, 2, dtype=dtype)
+    both, alone = model.sample(x, 2, 0.8, 3), [model.sample(one[None], 2, 0.8, 3) for one in x]
+    assert torch.equal(both.y, torch.cat([draws.y for draws in alone]))
+    assert torch.equal(scored(both.log_prob, model), torch.cat([scored(draws.log_prob, model) for draws in alone]))
+
+
+def test_the_seed_decides_and_without_temperature_it_does_not(model: Sampler) -> None:
+    x = conditions(model)
+    first, same, other = (model.sample(x, 2, 1.0, seed).y for seed in (0, 0, 1))
+    assert torch.equal(first, same) and (first - other).abs().max() > 1e-3
+    assert (first[:, 0] - first[:, 1]).abs().max() > 1e-3
+    cold, too = (model.sample(x, 2, 0.0, seed).y for seed in (0, 1))
+    assert torch.equal(cold, too) and torch.equal(cold[:, 0], cold[:, 1]) and not torch.equal(cold, first)
+
+
+def test_ranking_follows_the_log_prob(model: Sampler) -> None:
+    x = conditions(model, 2)
+    if not isinstance(model, Density):
+        with pytest.raises(NoLikelihood):
+            model.sample(x, 4, 1.0, 0).ranked()
+        return
+    ranked = model.sample(x, 4, 1.0, 0).ranked()
+    again = torch.stack([model.log_prob(ranked.y[:, k], x) for k in range(4)], 1)
+    assert (again.diff(dim=1) <= 0).all() and again.unique().numel() == 8
+
+
+@torch.no_grad()
+def test_the_log_prob_of_each_image_is_its_own(model: Sampler) -> None:
+    x = conditions(model, 3)
+    y = truths(model, x)
+    together, context = model.log_prob(y, x), model.encode(x[:1])
+    alone = torch.cat([model.log_prob(y[i : i + 1], x[i : i + 1]) for i in range(3)])
+    assert together.shape == (3,) and torch.allclose(together, alone, rtol=1e-12)
+    one_context = model.log_prob_given(y, context)
+    assert torch.allclose(one_context, model.log_prob(y, x[:1].expand_as(x)), rtol=1e-12)
+
+
+@torch.no_grad()
+def test_the_log_probs_of_the_regions_of_an_image_add_up(model: Sampler) -> None:
+    x = conditions(model)
+    y, middle = truths(model, x), model.scale * model.size.multiple_of
+    height, width = y.shape[-2:]
+    parts = []
+    for cut in ((0, 0, middle, width), (middle, 0, height, middle), (middle, middle, height, width)):
+        with counted(Region(height, width, *cut)):
+            parts.append(model.log_prob(y, x))
+    assert torch.allclose(sum(parts), model.log_prob(y, x), rtol=1e-9)
+
+
+def test_log_probs_stay_fp32_when_the_networks_do_not(model: Sampler) -> None:
+    model, x = model.float(), conditions(model, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        draws, loss = model.sample(x, 2, 0.8, 0), model.loss(truths(model, x), x, torch.Generator())
+        again = scored(draws.log_prob, model)[:, 0], model.log_prob(draws.y[:, 0], x)
+    assert {draws.y.dtype, loss.dtype, again[0].dtype, again[1].dtype} == {torch.float32}
+    assert torch.allclose(*again, rtol=1e-3, atol=1)
+
+
+@pytest.mark.parametrize(("name", "scale"), CASES)
+def test_a_saved_state_scores_the_same(name: str, scale: int) -> None:
+    first, second = build(name, scale), build(name, scale)
+    x = conditions(first, 2, dtype=torch.float32)
+    y = truths(first, x)
+    first.loss(y, x, torch.Generator()).sum().backward()
+    with torch.no_grad():
+        for parameter in (*first.parameters(), *second.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second.log_prob(y, x), first.log_prob(y, x))
+
+
+@pytest.mark.parametrize("loss", ["loss", "warm_loss"])
+@pytest.mark.parametrize(("name", "scale"), CASES)
+def test_losses_are_one_number_an_image_and_the_generators(name: str, scale: int, loss: str) -> None:
+    model = build(name, scale).eval()
+    x = conditions(model, 2, dtype=torch.float32)
+    first, same = (getattr(model, loss)(truths(model, x), x, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert first.shape == (2,) and torch.equal(first, same) and first.requires_grad
+
+
+def smooth_images(count: int, side: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, side // 4, side // 4, generator=generator)
+    return (nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear") * 256).floor().add(0.5).div(256)
+
+
+@pytest.mark.parametrize(("name", "scale"), CASES)
+def test_training_overfits_one_batch(name: str, scale: int) -> None:
+    model, y = build(name, scale), smooth_images(4, 16)
+    x = nn.functional.avg_pool2d(y, scale)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    losses = []
+    for _ in range(60):
+        loss = model.loss(y, x, torch.Generator().manual_seed(0)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[1] - 1.0, losses
