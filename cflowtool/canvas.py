@@ -135,7 +135,7 @@ class Canvas:
         return core.square().flatten(1).sum(1)
 
     def _accumulate(self, core: Tensor) -> None:
-        values = core.double()
+        values = core.double().clamp(0, 1)
         self.count += len(values)
         self.sum = self.sum + values.sum(0)
         self.squares = self.squares + values.square().sum(0)

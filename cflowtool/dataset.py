@@ -67,14 +67,7 @@ class Crops:
     @classmethod
     def load(cls, paths: Sequence[Path], crop: int) -> Crops:
         """Read the files, passing over those that are unreadable or smaller than a crop."""
-        photos = []
-        for path in paths:
-            try:
-                photo = load_sharp(path)
-            except InputError:
-                continue
-            if min(photo.shape[1:]) >= crop:
-                photos.append(photo)
+        photos = [p for path in paths if (p := _readable(path)) is not None and min(p.shape[1:]) >= crop]
         if not photos:
             what = f"no readable image is at least {crop} pixels wide and high"
             raise UsageError(what, "give larger images or a smaller crop")
@@ -99,8 +92,15 @@ def centres(paths: Sequence[Path], crop: int, count: int) -> list[Tensor]:
     """Return up to ``count`` central crops (1, 3, crop, crop) at midpoints, of the files in their hashes' order."""
     found: list[Tensor] = []
     for path in sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest()):
-        photo = load_sharp(path)
-        if min(photo.shape[1:]) >= crop and len(found) < count:
+        photo = _readable(path) if len(found) < count else None
+        if photo is not None and min(photo.shape[1:]) >= crop:
             top, left = ((side - crop) // 2 for side in photo.shape[1:])
             found.append(midpoints(photo[None, :, top : top + crop, left : left + crop]))
     return found
+
+
+def _readable(path: Path) -> Tensor | None:
+    try:
+        return load_sharp(path)
+    except InputError:
+        return None

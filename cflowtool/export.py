@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from .dataset import find, held_out
+from .images import write_bytes
 from .trainer import Trainer
 from .weights import DataSet, WeightCard, save
 
@@ -43,17 +45,21 @@ def data_sets(folders: list[Path]) -> list[DataSet]:
 
 
 def command() -> str:
-    """Return the command as typed, without the folders of this machine."""
-    words = ["cflow", *sys.argv[1:]]
+    """Return the command as typed, without this machine's folders and without --resume."""
+    words = ["cflow", *(word for word in sys.argv[1:] if word != "--resume")]
     return shlex.join(Path(word).name if word.startswith("/") else word for word in words)
 
 
 def export(trainer: Trainer, path: Path) -> WeightCard:
-    """Write the averaged model of a run as a weight and return its card."""
+    """Write the averaged model of a run as a weight, run.json beside it, and return its card.
+
+    What differs between a run and the same run killed and resumed, such as the wall time, is in run.json alone.
+    """
+    about = {"seconds": round(trainer.state.seconds, 1), "steps": trainer.state.step, "command": command()}
+    write_bytes(path.parent / "run.json", (json.dumps(about, indent=1) + "\n").encode(), overwrite=True)
     card = WeightCard(
         recipe=trainer.recipe,
         steps=trainer.state.step,
-        seconds=round(trainer.state.seconds, 1),
         hardware=hardware(),
         command=command(),
         data=data_sets(trainer.options.data),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from .errors import RecipeError, escape
 from .models import MODELS, Sampler
@@ -83,21 +84,22 @@ def names() -> list[str]:
 
 def load(name: str) -> Recipe:
     """Return the recipe of a bundled name or of a TOML file; raise RecipeError when there is none or it is wrong."""
-    if name in names():
-        text = (resources.files("cflowtool") / "recipes_data" / f"{name}.toml").read_text("utf-8")
-    elif Path(name).is_file():
-        text = Path(name).read_text("utf-8")
-    else:
-        raise RecipeError(f"no recipe {escape(name)}", f"give a TOML file or one of: {', '.join(names())}")
-    return parse(text, name)
+    bundled = resources.files("cflowtool") / "recipes_data" / f"{name}.toml"
+    try:
+        if name in names():
+            return parse(bundled.read_text("utf-8"), name)
+        if Path(name).is_file():
+            return parse(Path(name).read_text("utf-8"), name)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"recipe {escape(name)} is not readable: {escape(error)}", "give a TOML file") from error
+    raise RecipeError(f"no recipe {escape(name)}", f"give a TOML file or one of: {', '.join(names())}")
 
 
 def parse(text: str, name: str = "recipe") -> Recipe:
     """Return the recipe of a TOML text; raise RecipeError when it is wrong."""
     try:
         recipe = Recipe.model_validate(tomllib.loads(text))
-        make_task(recipe)
-        model_config(recipe)
+        _check(recipe)
     except (tomllib.TOMLDecodeError, ValidationError, TypeError, ValueError) as error:
         why = escape(str(error).replace("\n", " "))
         raise RecipeError(f"recipe {escape(name)} is refused: {why}", "compare it with a bundled one") from error
@@ -109,12 +111,18 @@ def make_task(recipe: Recipe) -> Task:
     return TASKS[recipe.task.name](**recipe.task.options)
 
 
-def model_config(recipe: Recipe) -> dict[str, Any]:
-    """Return all fields of the model's config, the defaults filled in."""
-    return asdict(MODELS[recipe.model.name].Config(**recipe.model.config))
+def model_config(recipe: Recipe) -> Any:
+    """Return the model's config dataclass, its fields checked and the defaults filled in."""
+    kind = MODELS[recipe.model.name].Config
+    return TypeAdapter(kind).validate_json(json.dumps(asdict(kind(**recipe.model.config))), strict=True)
+
+
+def _check(recipe: Recipe) -> None:
+    scales = make_task(recipe).scale, model_config(recipe).scale
+    if scales[0] != scales[1]:
+        raise ValueError(f"the task's scale is {scales[0]}, the model's {scales[1]}")
 
 
 def build(recipe: Recipe) -> Sampler:
     """Return the recipe's model, untrained: the one builder, for training and for use."""
-    kind = MODELS[recipe.model.name]
-    return kind(kind.Config(**recipe.model.config))
+    return MODELS[recipe.model.name](model_config(recipe))

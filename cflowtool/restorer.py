@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas, Piece, Restoration, Settings
+from .device import choose_device
 from .errors import CflowError, InputError, NoLikelihood, UsageError, escape
 from .flows.dequantize import uniform_dequantize
 from .flows.pyramid import Context
@@ -38,16 +39,6 @@ class Score:
     log_prob: float
     bits_per_dim: float
     standard_error: float = 0.0
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of ``auto|cpu|cuda|mps``; raise UsageError when it is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    if not there.get(name, False):
-        raise UsageError(f"no {escape(name)} device here", "use --device auto or cpu")
-    return torch.device(name)
 
 
 class Restorer:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import checkpoint, images
 from .dataset import Crops, find, held_out
+from .device import choose_device
 from .errors import Diverged, UsageError
 from .models import Sampler
 from .recipes import Recipe, TrainSpec, build, make_task
@@ -80,7 +81,8 @@ def learning_rate(spec: TrainSpec, step: int, steps: int) -> float:
 
 def generator_of(seed: int, step: int) -> torch.Generator:
     """Return the randomness of one step, a function of (seed, step) alone, so that a resumed run repeats it."""
-    return torch.Generator().manual_seed((seed << 40) + step)
+    # The CPU generator looks at the lowest 32 bits alone.
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
 
 
 class Trainer:
@@ -92,8 +94,9 @@ class Trainer:
         self.task = make_task(recipe)
         self.journal = Journal(options.out)
         self.validator = Validator.load(self.task, options.data)
-        bf16 = self.spec.precision == "bf16"
-        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=options.device == "cpu")
+        mixed = "bf16" if self.spec.precision == "bf16" else "no"
+        on_cpu = choose_device(options.device).type == "cpu"
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
         paths = [path for path in find(options.data) if not held_out(path)]
         self.crops = Crops.load(paths, self.spec.crop)
         torch.manual_seed(self.spec.seed)

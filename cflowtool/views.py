@@ -19,7 +19,7 @@ Size = tuple[int, int]
 BACKGROUND, TEXT, DIM = (30, 30, 32), (236, 236, 236), (160, 160, 164)
 # What shows through a transparent picture: neither a black nor a white drawing vanishes on it.
 BACKDROP = 128
-SMALLEST_FONT = 11
+SMALLEST_FONT = 12
 UNIT = "levels"
 
 
@@ -213,16 +213,16 @@ class _Grid:
 def _grid(sizes: list[Size], columns: int | None) -> _Grid:
     """The grid for pictures of these sizes (height, width), with so many columns or else as near to 16:10 as can be."""
     height, width = max(s[0] for s in sizes), max(s[1] for s in sizes)
-    font = max(SMALLEST_FONT, round(math.sqrt(height * width) / 30))
+    font = max(SMALLEST_FONT, round(math.sqrt(height * width) / 26))
     count, cell = len(sizes), (height, max(width, 8 * font), font)
     tried = range(1, count + 1) if columns is None else [min(columns, count)]
     return min((_Grid(-(-count // k), k, *cell) for k in tried), key=lambda grid: _badness(grid, count))
 
 
 def _badness(grid: _Grid, count: int) -> float:
-    """How far a grid is from 16:10, as a log ratio, plus a little for places left empty."""
+    """How far a grid is from 16:10, as a log ratio, plus the share of places left empty."""
     empty = grid.rows * grid.columns - count
-    return abs(math.log(grid.width / grid.height / 1.6)) + 0.2 * empty / count
+    return abs(math.log(grid.width / grid.height / 1.6)) + empty / count
 
 
 def _place(page: Image.Image, grid: _Grid, index: int, cell: Array, caption: str) -> None:

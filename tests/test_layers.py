@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cflowtool"
 LAYERS = {
     "errors": 1,
-    "tiles": 2, "images": 2, "metrics": 2, "views": 2,
-    "flows": 3, "nets": 3,
+    "tiles": 2, "images": 2, "metrics": 2, "device": 2,
+    "views": 3, "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
     "recipes": 5, "dataset": 5,
     "weights": 6, "checkpoint": 6, "canvas": 6, "validation": 6,
@@ -158,7 +158,7 @@ HOUSE = {"__init__": "", "errors": "", "restorer": "", "flows.__init__": "", "fl
         ("flows.pyramid", "def late() -> None:\n    from cflowtool import weights", "flows.pyramid (3) -> weights (6)"),
         ("flows.pyramid", "from ..models.base import Sampler", "flows.pyramid (3) -> models.base (4)"),
         ("flows.pyramid", "import_module('cflowtool.weights')", "flows.pyramid (3) -> weights (6)"),
-        ("flows.pyramid", "from cflowtool.nets import rrdb", "flows.pyramid (3) -> nets.rrdb (3)"),
+        ("nets.rrdb", "from cflowtool.flows import actnorm", "nets.rrdb (3) -> flows.actnorm (3)"),
         ("batch", "from cflowtool import trainer", "batch (7) -> trainer (7)"),
         ("helpers", "", "helpers: no layer number"),
     ],

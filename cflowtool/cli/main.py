@@ -27,7 +27,7 @@ app.command("rank")(flat(rank))
 app.command("evaluate")(flat(evaluate))
 app.command("train")(flat(train))
 app.add_typer(models.app, name="models")
-app.command("doctor")(doctor)
+app.command("doctor")(flat(doctor))
 
 
 def _version(asked: bool) -> None:

@@ -15,7 +15,7 @@ from cflowtool.errors import CflowError, ExitCode, WeightsError, escape
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled weight or a file.", show_default=False)]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME|FILE]...", help="Weights; all bundled ones without any.", show_default=False),
+    typer.Argument(metavar="NAME|FILE", help="Weights; all bundled ones without any.", show_default=False),
 ]
 
 app = typer.Typer(

@@ -61,7 +61,7 @@ def _temperature(value: float | None) -> float | None:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Images, folders, globs, or - for one image on stdin.", show_default=False),
+    typer.Argument(metavar="INPUT", help="Images, folders, globs, or - for one image on stdin.", show_default=False),
 ]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The task, such as super-resolve.", show_default=False)]
 ScaleOption = Annotated[
@@ -70,31 +70,57 @@ ScaleOption = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option("--samples", min=1, max=10_000, help="Samples to draw of each input (the weight's own number).",
-                 rich_help_panel=DRAW, show_default=False),
-]  # fmt: skip
+    typer.Option(
+        "--samples",
+        min=1,
+        max=10_000,
+        help="Samples to draw of each input (the weight's own number).",
+        rich_help_panel=DRAW,
+        show_default=False,
+    ),
+]
 Temp = Annotated[
     float | None,
-    typer.Option("--temp", callback=_temperature, rich_help_panel=DRAW, show_default=False,
-                 help="Temperature: 0 for the mode, 1 for the model as it is. The weight's own number; 0.8 where that is "
-                 "0 and several samples are asked for."),
-]  # fmt: skip
+    typer.Option(
+        "--temp",
+        callback=_temperature,
+        rich_help_panel=DRAW,
+        show_default=False,
+        help="0 for the mode, 1 for the model as it is. The weight's own number, or 0.8 for several samples where "
+        "that is 0.",
+    ),
+]
 Keep = Annotated[
     int | None,
-    typer.Option("--keep", min=1, help="Write only the K most likely of the samples.", metavar="K", rich_help_panel=DRAW,
-                 show_default=False),
-]  # fmt: skip
+    typer.Option(
+        "--keep",
+        min=1,
+        help="Write only the K most likely of the samples.",
+        metavar="K",
+        rich_help_panel=DRAW,
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same samples.", rich_help_panel=DRAW)]
 Start = Annotated[
     int,
-    typer.Option("--start", min=0, rich_help_panel=DRAW,
-                 help="Index of the first sample: --samples 1 --start 2 is the third of --samples 10."),
-]  # fmt: skip
+    typer.Option(
+        "--start",
+        min=0,
+        rich_help_panel=DRAW,
+        help="Index of the first sample: --samples 1 --start 2 is the third of --samples 10.",
+    ),
+]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A weight by name or file (the task's own; see cflow models list).", metavar="NAME|FILE",
-                 rich_help_panel=MACHINE, show_default=False),
-]  # fmt: skip
+    typer.Option(
+        "--model",
+        help="A weight by name or file (the task's own; see cflow models list).",
+        metavar="NAME|FILE",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", metavar="DIR", rich_help_panel=KEEP)]
 OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the results.", rich_help_panel=KEEP)]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.", rich_help_panel=MACHINE)]
@@ -103,9 +129,14 @@ PrecisionOption = Annotated[
 ]
 Tile = Annotated[
     str,
-    typer.Option("--tile", callback=_tile, metavar="auto|PX|off", rich_help_panel=MACHINE,
-                 help="Side of the tiles that images too large for memory are cut into."),
-]  # fmt: skip
+    typer.Option(
+        "--tile",
+        callback=_tile,
+        metavar="auto|PX|off",
+        rich_help_panel=MACHINE,
+        help="Side of the tiles that images too large for memory are cut into.",
+    ),
+]
 Deterministic = Annotated[
     bool,
     typer.Option("--deterministic", rich_help_panel=MACHINE, help="The same bytes for any number of threads; slower."),
@@ -183,8 +214,13 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*plain, *options)]
     flattened.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     flattened.__annotations__ = {p.name: p.annotation for p in keyword}
-    flattened.__doc__, flattened.__name__ = command.__doc__, command.__name__
+    flattened.__doc__, flattened.__name__ = _reflowed(inspect.getdoc(command) or ""), command.__name__
     return flattened
+
+
+def _reflowed(text: str) -> str:
+    """Each paragraph on one line, since rich keeps the line breaks of the source."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _parameters(kind: type[Any]) -> list[inspect.Parameter]:

@@ -54,4 +54,5 @@ def set_up_torch(deterministic: bool = False) -> None:
         torch.set_num_threads(usable_cpus())
     if deterministic:
         torch.backends.mkldnn.set_flags(False)
-        torch.use_deterministic_algorithms(True)
+        # Does what use_deterministic_algorithms does, without importing the compiler for seconds.
+        torch.set_deterministic_debug_mode("error")

@@ -52,7 +52,7 @@ def rank(
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="The degraded image.", show_default=False)],
     candidates: Annotated[
         list[Path],
-        typer.Argument(metavar="CANDIDATE...", help="Restored images, whoever made them.", show_default=False),
+        typer.Argument(metavar="CANDIDATE", help="Restored images, whoever made them.", show_default=False),
     ],
     task: Annotated[
         str, typer.Option("--task", metavar="TASK", help="What the candidates restore.", show_default=False)

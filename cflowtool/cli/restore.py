@@ -56,9 +56,8 @@ def open_restorer(task: str, options: Any, **task_options: object) -> Restorer:
     spec = loaded.card.recipe.task
     unlike = [name for name, value in wanted.items() if spec.options.get(name, default.get(name)) != value]
     if spec.name != task or unlike:
-        what = (
-            f"weight {escape(loaded.card.name)} is for {escape(' '.join([spec.name, *map(str, spec.options.items())]))}"
-        )
+        described = " ".join([spec.name, *(f"{name}={value}" for name, value in spec.options.items())])
+        what = f"weight {escape(loaded.card.name)} is for {escape(described)}"
         raise UsageError(what, "choose another --model, or leave it out")
     return Restorer(loaded, options.device, options.precision, options.tile)
 
@@ -97,7 +96,8 @@ def _work(jobs: list[Job], restorer: Restorer, plan: Plan, options: RestoreOptio
 
 
 def _line(outcome: Outcome) -> str:
-    name, output = escape(outcome.job.name), escape(outcome.output)
+    shown = outcome.output.parent if outcome.output.name == "samples.json" else outcome.output
+    name, output = escape(outcome.job.name), escape(shown)
     if outcome.status == "skipped":
         return f"{name}: finished before ({output})"
     notes = "".join(f"\n  note: {escape(note)}" for note in outcome.notes)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import re
-import shlex
-import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from cflowtool.recipes import Recipe
-    from cflowtool.trainer import Trainer
-    from cflowtool.weights import WeightCard
 
 WEIGHT = "weights.safetensors"
 SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -83,34 +78,31 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
     """
     limit = duration(options.max_time)
     process.set_up_torch()
-    trainer_class = _trainer()
+    _need_accelerate()
     from cflowtool import weights
-    from cflowtool.trainer import TrainOptions
+    from cflowtool.device import choose_device
+    from cflowtool.export import export
+    from cflowtool.trainer import Trainer, TrainOptions
 
     recipe = _recipe(task, options.recipe)
+    device = choose_device(str(options.device)).type
     out = options.out or Path("runs") / recipe.name
     start = weights.load(weights.resolve(options.init, task)).model.state_dict() if options.init else {}
-    told = TrainOptions(data, out, options.steps, limit, options.resume, start, str(options.device))
     screen = Screen(options.quiet, limit)
+    told = TrainOptions(data, out, options.steps, limit, options.resume, start, device)
     with screen.bar:
-        trainer: Trainer = trainer_class(recipe, told, screen.observe)
-        model = trainer.run()
-    path = out / WEIGHT
-    card = weights.save(path, model, _card(recipe, trainer, data, screen.validation))
-    _record(out, trainer, card)
-    screen.console.print(f"{trainer.state.step} steps in {_clock(trainer.state.seconds)}; the weight is {escape(path)}")
+        trainer = Trainer(recipe, told, screen.observe)
+        trainer.run()
+    card = export(trainer, out / WEIGHT)
+    screen.console.print(f"{card.steps} steps in {_clock(trainer.state.seconds)}; the weight is {escape(out / WEIGHT)}")
     if options.json:
-        console.emit({"weight": str(path), "steps": card.steps, "seconds": trainer.state.seconds, **card.results})
+        figures = {"steps": card.steps, "seconds": trainer.state.seconds, "validation": screen.validation}
+        console.emit({"weight": str(out / WEIGHT), **figures})
 
 
-def _trainer() -> type[Trainer]:
-    try:
-        from cflowtool.trainer import Trainer
-    except ModuleNotFoundError as error:
-        if error.name != "accelerate":
-            raise
-        raise UsageError("training needs the package accelerate", "pip install 'cflowtool[train]'") from None
-    return Trainer
+def _need_accelerate() -> None:
+    if find_spec("accelerate") is None:
+        raise UsageError("training needs the package accelerate", "pip install 'cflowtool[train]'")
 
 
 def _recipe(task: str, name: str | None) -> Recipe:
@@ -143,6 +135,7 @@ class Screen:
         self.validation: dict[str, Any] = {}
         self.started: tuple[int, float] | None = None
         self.printed = 0.0
+        self.loss: float | None = None
 
     def observe(self, event: dict[str, Any]) -> None:
         """Takes an event of the trainer."""
@@ -167,10 +160,11 @@ class Screen:
         return float(left if self.limit is None else max(0.0, min(left, self.limit - event["seconds"])))
 
     def _text(self, event: dict[str, Any]) -> str:
-        measured = "error of the mean" if event.get("warm") else "bits/dim"
-        psnr = f", PSNR {self.validation['psnr']:.2f} dB" if "psnr" in self.validation else ""
-        counted = f"step {event['step']} of {event['steps']}"
-        return f"{counted}, {measured} {event['loss']:.3f}{psnr}, {_clock(self._left(event))} left"
+        self.loss = event["loss"] if self.loss is None else 0.98 * self.loss + 0.02 * event["loss"]
+        shown = {"bits_per_dim": "{:.3f} bits/dim", "psnr": "PSNR {:.2f} dB"}
+        measured = [text.format(self.validation[key]) for key, text in shown.items() if key in self.validation]
+        words = [f"step {event['step']} of {event['steps']}", f"loss {self.loss:.3f}", *measured]
+        return ", ".join([*words, f"{_clock(self._left(event))} left"])
 
 
 def _figures(values: dict[str, Any]) -> str:
@@ -180,29 +174,3 @@ def _figures(values: dict[str, Any]) -> str:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def _card(recipe: Recipe, trainer: Trainer, data: list[Path], validation: dict[str, Any]) -> WeightCard:
-    """The card of the weight; nothing on it differs between a run and the same run killed and resumed."""
-    from cflowtool.dataset import find
-    from cflowtool.weights import DataSet, WeightCard
-
-    command = shlex.join(["cflow", *(word for word in sys.argv[1:] if word != "--resume")])
-    sets = [DataSet(name=folder.resolve().name, images=len(find([folder]))) for folder in data]
-    return WeightCard(
-        recipe=recipe,
-        steps=trainer.state.step,
-        hardware=f"{platform.machine()}, {trainer.accelerator.device.type}",
-        command=command,
-        data=sets,
-        results={"validation": validation} if validation else {},
-    )
-
-
-def _record(out: Path, trainer: Trainer, card: WeightCard) -> None:
-    """Writes run.json, what the card leaves out: wall time and the command as it was."""
-    from cflowtool.images import write_bytes
-
-    about = {"seconds": round(trainer.state.seconds, 1), "command": shlex.join(["cflow", *sys.argv[1:]])}
-    value = {**about, "steps": card.steps, "tensors_sha256": card.tensors_sha256, "python": platform.python_version()}
-    write_bytes(out / "run.json", (json.dumps(value, indent=1) + "\n").encode(), overwrite=True)

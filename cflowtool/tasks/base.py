@@ -9,9 +9,13 @@ from torch import Tensor
 
 
 class Task(ABC):
-    """Turns images into (x, y) and back. Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints."""
+    """Turns images into (x, y) and back; y is ``scale`` times as large as x.
+
+    Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints.
+    """
 
     name: str
+    scale: int = 1
 
     @abstractmethod
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

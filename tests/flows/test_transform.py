@@ -124,9 +124,8 @@ def test_the_values_give_every_parameter_and_the_context_a_gradient(case: Case) 
     inputs = [y, *transform.parameters()] + [context] * bool(context.numel())
     gradients = torch.autograd.grad(z.square().sum(), inputs)
     assert all(torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
-    # A hidden ReLU may be off at all of a coarse level's few positions.
-    used = gradients[-1].abs().amax((0, 2, 3)) > 0
-    assert not context.numel() or used.double().mean() > 0.9
+    if transform.context_channels:  # a hidden ReLU may be off at all of a coarse level's few positions
+        assert (gradients[-1].abs().amax((0, 2, 3)) > 0).double().mean() > 0.9
 
 
 def test_the_log_det_gives_the_context_a_gradient_or_is_one_number_for_every_image(case: Case) -> None:

@@ -1,0 +1,220 @@
+"""Training repeats itself: from the same seed, and across an interruption."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+pytest.importorskip("accelerate")
+
+from accelerate.state import AcceleratorState
+
+from cflowtool import checkpoint
+from cflowtool.dataset import held_out
+from cflowtool.errors import Diverged, UsageError
+from cflowtool.flows.actnorm import ActNorm
+from cflowtool.recipes import Recipe, TrainSpec
+from cflowtool.trainer import Trainer, TrainOptions, generator_of, learning_rate
+
+MODEL = {"levels": 1, "steps": 2, "width": 4, "trunk_channels": 4, "blocks": 1, "growth": 0, "shift": "mean"}
+TRAIN = {"steps": 6, "batch": 2, "crop": 8, "warm_up": 2, "ema": 0.5, "precision": "fp32", "seed": 3}
+
+
+def recipe(mean_steps: int = 0, **changes: Any) -> Recipe:
+    config = {**MODEL, "mean_weight": 20.0 if mean_steps else 0.0}
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "task": {"name": "super-resolve", "options": {"scale": 2}},
+            "model": {"name": "cnf", "config": config},
+            "train": {**TRAIN, "mean_steps": mean_steps, **changes},
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps its precision for the life of a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    names = [name for name in map("{}.png".format, range(20)) if not held_out(Path(name))][:4]
+    for seed, name in enumerate(names):
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((20, 24), Image.Resampling.BICUBIC).save(folder / name)
+    return folder
+
+
+def trainer(made: Recipe, photos: Path, out: Path, **options: Any) -> Trainer:
+    events: list[dict[str, Any]] = options.pop("events", [])
+    return Trainer(made, TrainOptions(data=[photos], out=out, device="cpu", **options), events.append)
+
+
+def state_of(run: Trainer) -> dict[str, Tensor]:
+    parts = {"model": run.model, "ema": run.ema}
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+
+
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys() and [k for k in first if not torch.equal(first[k], second[k])] == []
+
+
+@pytest.mark.parametrize("mean_steps", [0, 2, 4])
+def test_an_interrupted_run_ends_where_a_straight_one_does(mean_steps: int, photos: Path, tmp_path: Path) -> None:
+    straight = trainer(recipe(mean_steps), photos, tmp_path / "straight")
+    straight.run()
+    first = trainer(recipe(mean_steps), photos, tmp_path / "parts")
+    for _ in range(3):
+        first.step()
+    first.save()
+    second = trainer(recipe(mean_steps), photos, tmp_path / "parts", resume=True)
+    assert second.state.step == 3
+    second.run()
+    assert_equal(state_of(second), state_of(straight))
+    assert_equal(checkpoint.read(tmp_path / "parts" / checkpoint.NAME)[0],
+                 checkpoint.read(tmp_path / "straight" / checkpoint.NAME)[0])  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(photos: Path, tmp_path: Path) -> None:
+    runs = [trainer(recipe(seed=seed), photos, tmp_path / str(i)) for i, seed in enumerate((3, 3, 4))]
+    losses = [[run.step()["loss"] for _ in range(3)] for run in runs]
+    assert losses[0] == losses[1] != losses[2]
+    assert_equal(state_of(runs[0]), state_of(runs[1]))
+
+
+def test_a_run_moves_the_weights_and_the_average_follows(photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(), photos, tmp_path)
+    run.step()
+    before = {key: value.clone() for key, value in run.model.state_dict().items()}
+    run.step()
+    after, average = run.model.state_dict(), run.averaged().state_dict()
+    moved = [key for key in after if after[key].dtype.is_floating_point and not torch.equal(after[key], before[key])]
+    assert len(moved) > 20
+    assert all(torch.allclose(average[key], (before[key] + after[key]) / 2, atol=1e-6) for key in moved)
+
+
+def test_the_average_forgets_the_steps_before_the_likelihood(photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(mean_steps=2), photos, tmp_path)
+    for _ in range(3):
+        run.step()
+    assert_equal(run.averaged().state_dict(), run.model.state_dict())
+    run.step()
+    average, model = run.averaged().state_dict(), run.model.state_dict()
+    assert not torch.equal(average["encoder.trunk.first.weight"], model["encoder.trunk.first.weight"])
+
+
+def test_the_average_is_initialised_as_the_model_is(photos: Path, tmp_path: Path) -> None:
+    model = trainer(recipe(mean_steps=2), photos, tmp_path).run()
+    assert not model.training
+    assert all(bool(part.initialised) for part in model.modules() if isinstance(part, ActNorm))
+
+
+def test_the_first_steps_train_the_mean_alone(photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(mean_steps=2), photos, tmp_path)
+    flow = {key: value.clone() for key, value in run.model.pyramid.state_dict().items()}
+    assert [run.step()["warm"] for _ in range(2)] == [1, 1]
+    assert_equal(flow, run.model.pyramid.state_dict())
+    assert run.step()["warm"] == 0
+    assert all(bool(part.initialised) for part in run.model.modules() if isinstance(part, ActNorm))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_costs_nothing(value: float, photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(), photos, tmp_path)
+    for _ in range(2):
+        run.step()
+    run.save()
+    before, loss = {key: tensor.clone() for key, tensor in state_of(run).items()}, run.model.loss
+    run.model.loss = lambda *arguments: loss(*arguments) * value
+    with pytest.raises(Diverged, match="step 2"):
+        run.run()
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found[1].step == 2
+    assert_equal(state_of(run), before)
+
+
+def test_a_folder_with_a_run_in_it_is_never_begun_anew(photos: Path, tmp_path: Path) -> None:
+    trainer(recipe(), photos, tmp_path, steps=1).run()
+    with pytest.raises(UsageError):
+        trainer(recipe(), photos, tmp_path)
+    with pytest.raises(UsageError):
+        trainer(recipe(mean_steps=2), photos, tmp_path, resume=True)
+
+
+def test_resuming_nothing_begins_and_resuming_the_end_ends(photos: Path, tmp_path: Path) -> None:
+    first = trainer(recipe(), photos, tmp_path, resume=True, steps=2)
+    first.run()
+    again = trainer(recipe(), photos, tmp_path, resume=True, steps=2)
+    again.run()
+    assert again.state.step == first.state.step == 2
+    assert_equal(state_of(again), state_of(first))
+
+
+def test_a_run_tells_every_step(photos: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    trainer(recipe(), photos, tmp_path, events=events).run()
+    steps = [event for event in events if event["event"] == "train"]
+    assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6] and {event["steps"] for event in steps} == {6}
+    assert all(math.isfinite(event["loss"]) and event["gradient_norm"] > 0 for event in steps)
+
+
+def test_the_time_is_a_limit_as_well(photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(), photos, tmp_path, max_seconds=0.0)
+    run.run()
+    assert run.state.step == 0 and checkpoint.newest(tmp_path) is not None
+
+
+def test_a_start_from_other_weights_takes_what_fits(photos: Path, tmp_path: Path) -> None:
+    given_run = trainer(recipe(), photos, tmp_path / "a")
+    given_run.step()
+    tensors = {**given_run.model.state_dict(), "project.0.bias": torch.ones(1), "unknown": torch.ones(1)}
+    started = trainer(recipe(seed=9), photos, tmp_path / "b", start_from=tensors)
+    assert started.started_from == len(started.model.state_dict()) - 1
+    assert torch.equal(started.model.encoder.trunk.first.weight, given_run.model.encoder.trunk.first.weight)
+
+
+SPECS = st.builds(
+    TrainSpec,
+    steps=st.integers(1, 400),
+    warm_up=st.integers(0, 300),
+    decay=st.floats(0, 1),
+    learning_rate=st.just(0.1),
+)
+
+
+@given(SPECS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_the_rate_rises_then_falls_between_zero_and_its_most(spec: TrainSpec) -> None:
+    rates = [learning_rate(spec, step, spec.steps) for step in range(spec.steps)]
+    assert all(0 < rate <= 0.1 for rate in rates)
+    if spec.warm_up <= (1 - spec.decay) * spec.steps:
+        changes = np.sign(np.diff(rates).round(12))
+        assert list(changes) == sorted(changes, reverse=True)
+
+
+def test_the_ends_of_the_rate_are_a_small_step_and_none() -> None:
+    spec = TrainSpec(steps=1000, warm_up=100, decay=0.5, learning_rate=0.1)
+    rates = [learning_rate(spec, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.001) and rates[99] == rates[499] == 0.1
+    assert rates[750] == pytest.approx(0.05) and rates[999] < 1e-5 and learning_rate(spec, 1000, 1000) == 0
+    flat = TrainSpec(steps=9, warm_up=0, decay=0.0, learning_rate=0.1)
+    assert {learning_rate(flat, step, 9) for step in range(9)} == {0.1}
+
+
+def test_every_step_of_every_seed_has_randomness_of_its_own() -> None:
+    draws = [torch.rand(4, generator=generator_of(seed, step)) for seed in (0, 1, 7) for step in (0, 1, 2)]
+    assert torch.stack(draws).unique(dim=0).shape[0] == 9
+    assert torch.equal(torch.rand(4, generator=generator_of(7, 2)), draws[-1])
