@@ -79,6 +79,11 @@ class Crops:
         chosen = torch.multinomial(areas, count, replacement=True, generator=generator)
         return midpoints(torch.stack([self._crop(self.photos[i], generator) for i in chosen.tolist()]))
 
+    def middles(self, count: int, side: int) -> list[Tensor]:
+        """Return the central (1, 3, side, side), or what there is of it, of ``count`` photos spread over the list."""
+        chosen = self.photos[:: max(1, len(self.photos) // count)][:count]
+        return [midpoints(_middle(photo, min(side, *photo.shape[1:]))[None]) for photo in chosen]
+
     def _crop(self, photo: Tensor, generator: torch.Generator) -> Tensor:
         draws = torch.rand(5, generator=generator).tolist()
         top, left = (int(d * (side - self.crop + 1)) for d, side in zip(draws, photo.shape[1:], strict=False))
@@ -94,9 +99,13 @@ def centres(paths: Sequence[Path], crop: int, count: int) -> list[Tensor]:
     for path in sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest()):
         photo = _readable(path) if len(found) < count else None
         if photo is not None and min(photo.shape[1:]) >= crop:
-            top, left = ((side - crop) // 2 for side in photo.shape[1:])
-            found.append(midpoints(photo[None, :, top : top + crop, left : left + crop]))
+            found.append(midpoints(_middle(photo, crop)[None]))
     return found
+
+
+def _middle(photo: Tensor, crop: int) -> Tensor:
+    top, left = ((side - crop) // 2 for side in photo.shape[1:])
+    return photo[:, top : top + crop, left : left + crop]
 
 
 def _readable(path: Path) -> Tensor | None:

@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from .calibrate import calibrated
 from .dataset import find, held_out
 from .images import write_bytes
+from .models import Sampler
 from .trainer import Trainer
 from .weights import DataSet, WeightCard, save
 
+_CALIBRATION_PHOTOS, _CALIBRATION_SIDE = 24, 128
 _TERMS = re.compile(r"(?:Licen[cs]e|Terms stated by the origin):\s*(.+?)(?:\.\s|\.?$)", re.MULTILINE)
 
 
@@ -57,11 +61,24 @@ def export(trainer: Trainer, path: Path) -> WeightCard:
     """
     about = {"seconds": round(trainer.state.seconds, 1), "steps": trainer.state.step, "command": command()}
     write_bytes(path.parent / "run.json", (json.dumps(about, indent=1) + "\n").encode(), overwrite=True)
+    model = trainer.averaged()
+    recipe = calibrated(trainer.recipe, model, _pairs(trainer, model))
     card = WeightCard(
-        recipe=trainer.recipe,
+        recipe=recipe,
         steps=trainer.state.step,
         hardware=hardware(),
         command=command(),
         data=data_sets(trainer.options.data),
     )
-    return save(path, trainer.averaged(), card)
+    return save(path, model, card)
+
+
+def _pairs(trainer: Trainer, model: Sampler) -> list[tuple[Tensor, Tensor]]:
+    multiple = model.size.multiple_of * model.scale
+    device = trainer.accelerator.device
+    found = []
+    for photo in trainer.crops.middles(_CALIBRATION_PHOTOS, _CALIBRATION_SIDE):
+        side = photo.shape[-1] // multiple * multiple
+        x, y = trainer.task.pair(photo[..., :side, :side])
+        found.append((x.to(device), y.to(device)))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import cv2
@@ -26,7 +27,7 @@ UNIT = "levels"
 def spread_map(std: NDArray[np.float32], samples: int | None = None) -> Picture:
     """The standard deviation `std` (H, W) of samples in [0, 1] as 8-bit colours, with a scale in levels below it.
 
-    A pixel gets entry round(255 min(s / top, 1)) of OpenCV's inferno, whose luminance never falls: black is certain,
+    A pixel gets entry round(255 min(s / top, 1)) of OpenCV's inferno, whose luminance always rises: black is certain,
     pale yellow uncertain. Here s = 256 std counts grey levels, and top, the bar's right end, is the larger of 1 and
     the 99.5th percentile of s. The map has (H, W) pixels, times a whole factor where it is too narrow for the scale,
     and is centred where it stays too narrow. Raises ValueError unless `std` is (H, W), finite and not negative.
@@ -116,9 +117,14 @@ def _map_font(height: int, width: int) -> int:
     return max(SMALLEST_FONT, round(min(math.sqrt(height * width) / 56, width / 36)))
 
 
+def _margin(size: int) -> int:
+    """The pixels beside the bar, for a font of this size."""
+    return 2 * size // 3
+
+
 def _legend_width(caption: str, size: int) -> int:
     """The pixels that the caption and the unit take on one line, with margins."""
-    return _length(caption, size) + _length(UNIT, size) + 3 * size
+    return _length(caption, size) + _length(UNIT, size) + 3 * _margin(size)
 
 
 def _ticks(top: float) -> list[float]:
@@ -130,19 +136,19 @@ def _ticks(top: float) -> list[float]:
 
 def _legend(width: int, size: int, top: float, caption: str) -> Array:
     """The strip (about 5 fonts, width, 3) below a map: caption and unit, the bar from 0 to `top`, ticks and numbers."""
-    line, bar = max(1, size // 12), width - 2 * size
     strip = Image.new("RGB", (width, round(5.2 * size)), BACKGROUND)
     draw, font = ImageDraw.Draw(strip), _font(size)
-    draw.text((size, round(1.2 * size)), caption, TEXT, font, "lm")
-    draw.text((width - size, round(1.2 * size)), UNIT, DIM, font, "rm")
-    upper, lower = 2 * size, 3 * size
-    draw.rectangle((size - line, upper - line, size + bar + line - 1, lower + line - 1), DIM)
+    line, left, upper, lower = max(1, size // 12), _margin(size), 2 * size, 3 * size
+    bar = width - 2 * left
+    draw.text((left, round(1.2 * size)), caption, TEXT, font, "lm")
+    draw.text((width - left, round(1.2 * size)), UNIT, DIM, font, "rm")
+    draw.rectangle((left - line, upper - line, left + bar + line - 1, lower + line - 1), DIM)
     ramp = _coloured(np.linspace(0, 1, bar, dtype=np.float32)[None].repeat(lower - upper, axis=0))
-    strip.paste(Image.fromarray(ramp), (size, upper))
+    strip.paste(Image.fromarray(ramp), (left, upper))
     for tick in _ticks(top):
-        x = size + round(tick / top * (bar - 1))
+        x, text = left + round(tick / top * (bar - 1)), f"{tick:.6g}"
         draw.rectangle((x - line // 2, lower, x - line // 2 + line - 1, lower + size // 3), DIM)
-        draw.text((x, lower + size), f"{tick:.6g}", TEXT, font, "mm")
+        draw.text((min(x, width - _length(text, size) // 2 - 2), lower + size), text, TEXT, font, "mm")
     return np.asarray(strip)
 
 
@@ -239,8 +245,8 @@ def _cut(text: str, font: Font, width: int) -> str:
     """`text`, its end replaced by dots where it is longer than `width` pixels."""
     if font.getlength(text) <= width:
         return text
-    ends = range(len(text) - 1, 0, -1)
-    return next((s for k in ends if font.getlength(s := text[:k].rstrip() + "...") <= width), "")
+    kept = bisect_right(range(len(text)), width, key=lambda k: math.ceil(font.getlength(text[:k] + "...")))
+    return text[: kept - 1].rstrip() + "..." if kept else ""
 
 
 def _wrapped(text: str, font: Font, width: int) -> list[str]:

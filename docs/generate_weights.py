@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 HEAD = """# Weights
 
 One file a model; its card is in the file's header (`cflow models info NAME`). This page is generated from the cards by
-`docs/generate_weights.py`. The weights were trained by this project; some of the images they were trained on may be used for research only,
-and the weights are offered under the same understanding.
+`docs/generate_weights.py`. The weights were trained by this project; some of the images they were trained on may be
+used for research only, and the weights are offered under the same understanding.
 """
 
 

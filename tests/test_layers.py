@@ -16,7 +16,7 @@ LAYERS = {
     "views": 3, "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
     "recipes": 5, "dataset": 5,
-    "weights": 6, "checkpoint": 6, "canvas": 6, "validation": 6,
+    "weights": 6, "calibrate": 6, "checkpoint": 6, "canvas": 6, "validation": 6,
     "restorer": 7, "trainer": 7, "export": 7, "batch": 7, "evaluate": 7,
     "cli": 8,
 }  # fmt: skip

@@ -78,14 +78,14 @@ def test_the_papers_settings_are_the_papers() -> None:
         model = build(recipe)
     assert isinstance(model, CNF)
     assert [type(block) for block in model.encoder.trunk.blocks] == [RRDB] * 16
-    assert {b.convs[0].out_channels for b in model.encoder.trunk.blocks[0].blocks} == {32} and config["growth"] == 32
+    assert {b.convs[0].out_channels for b in model.encoder.trunk.blocks[0].blocks} == {32} and config.growth == 32
     assert len(model.pyramid.flows) == 2 and [len(flow.transforms) for flow in model.pyramid.flows] == [8, 8]
     assert (train.steps, train.batch, train.learning_rate) == (200_000, 64, 1e-4)
 
 
 def test_all_fields_of_the_config_are_told_the_defaults_too() -> None:
     given_fields, config = tomllib.loads(RIGHT)["model"]["config"], model_config(parse(RIGHT))
-    assert config.items() >= given_fields.items() and config["shift_bound"] == 4.0
+    assert vars(config).items() >= given_fields.items() and config.shift_bound == 4.0
     assert parse(RIGHT).defaults.temperature == 0.5 and build(parse(RIGHT)).config.steps == 2
 
 

@@ -12,17 +12,19 @@ LOG_SCALE_BOUND = 3.0
 class AffineInjector(Transform):
     """z = (y - b(x)) exp(-s(x)), log-det -sum(s), with s = centre + 3 tanh(raw / 3) (CAFLOW section 4.2).
 
-    The context (B or 1, 2C, H, W) is b and raw themselves. ``centre`` is where the log-scale starts.
+    The context (B or 1, 2C, H, W) is b and raw themselves. ``centre`` is where the log-scale starts; ``log_spread`` is
+    added to it, so that a trained model's samples can be spread wider around b, exactly.
     """
 
     def __init__(self, channels: int, centre: float = 0.0) -> None:
         super().__init__()
         self.context_channels = 2 * channels
         self.centre = centre
+        self.log_spread = 0.0
 
     def _shift_and_scale(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = context.to(y.dtype).chunk(2, 1)
-        return shift, self.centre + bounded(raw, LOG_SCALE_BOUND)
+        return shift, self.centre + self.log_spread + bounded(raw, LOG_SCALE_BOUND)
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y - b) exp(-s) and -sum(s), (B,)."""

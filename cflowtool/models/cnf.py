@@ -36,6 +36,7 @@ class CNFConfig:
     scale_bound: float = 1.0
     shift_bound: float = 4.0
     mean_weight: float = 0.0
+    spread: float = 1.0
 
 
 def receptive_field(config: CNFConfig) -> int:
@@ -51,7 +52,8 @@ class CNF(Density):
 
     The context is shift and log-scale at y's resolution, then, for every level, what the first convolutions of its
     coupling nets make of x. With ``mean_weight`` > 0 the shift is a mean trained by its absolute error beside the
-    likelihood, which does not reach it: an exact shift, log-det 0.
+    likelihood, which does not reach it: an exact shift, log-det 0. ``spread`` widens p around the shift by a factor
+    that is fitted after training (cflowtool.calibrate).
     """
 
     Config = CNFConfig
@@ -66,6 +68,7 @@ class CNF(Density):
             config.scale, config.channels, config.trunk_channels, config.blocks, config.growth, config.shift
         )
         self.injector = AffineInjector(config.channels, _LOG_SCALE_CENTRE)
+        self.injector.log_spread = math.log(config.spread)
         step = affine_step(config.width, config.scale_bound, config.shift_bound)
         self.pyramid = Pyramid(config.channels, config.levels, config.steps, step, config.width)
         finest = round(math.log2(config.scale))

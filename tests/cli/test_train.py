@@ -77,4 +77,4 @@ def test_the_screen_says_loss_quality_and_time_left(capsys: pytest.CaptureFixtur
         screen.observe({"event": "train", "step": step, "steps": 4000, "seconds": seconds, "loss": 2.5})
     shown = capsys.readouterr().err
     assert "validation: psnr 36.5" in shown
-    assert "step 50 of 4000, bits/dim 2.500, PSNR 36.50 dB, 0:15:50 left" in shown
+    assert "step 50 of 4000, loss 2.500, PSNR 36.50 dB, 0:15:50 left" in shown
