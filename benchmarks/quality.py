@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--calibration", type=int, default=50)
     parser.add_argument("--write-card", action="store_true", help="store the figures in the weight's card")
+    parser.add_argument("--run", type=Path, help="run.json of the training, for the wall time on the card")
+    parser.add_argument("--note", action="append", default=[], help="a sentence for the card; may be given again")
     options = parser.parse_args()
     found = {}
     for item in options.data:
@@ -41,7 +43,10 @@ def main() -> None:
     if options.write_card:
         loaded = load(options.weight)
         short = {name: {k: v for k, v in row.items() if k != "per_image"} for name, row in found.items()}
-        save(options.weight, loaded.model, loaded.card.model_copy(update={"results": loaded.card.results | short}))
+        change: dict[str, Any] = {"results": loaded.card.results | short, "notes": loaded.card.notes + options.note}
+        if options.run:
+            change["seconds"] = json.loads(options.run.read_text("utf-8"))["seconds"]
+        save(options.weight, loaded.model, loaded.card.model_copy(update=change))
 
 
 if __name__ == "__main__":

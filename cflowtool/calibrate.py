@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -34,13 +35,13 @@ def fit_spread(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Return the factor, from 1/2 to 2, at which the excess of the 50 % and 90 % intervals cancels, by bisection."""
     low, high = _SMALLEST, _LARGEST
     for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         low, high = (middle, high) if excess(pairs, middle) < 0 else (low, middle)
-    return round((low * high) ** 0.5, 4)
+    return round(math.sqrt(low * high), 4)
 
 
 def calibrated(recipe: Recipe, model: Sampler, pairs: Sequence[tuple[Tensor, Tensor]]) -> Recipe:
-    """Return the recipe with the model's spread fitted on (x, y) of training photographs; unchanged for other models."""
+    """Return the recipe with the model's spread fitted on (x, y) of training photographs; other models keep theirs."""
     if not isinstance(model, CNF) or model.config.shift == "none":
         return recipe
     factor = fit_spread([residuals(model, x, y) for x, y in pairs])

@@ -24,11 +24,11 @@ from .recipes import make_task
 from .tiles import Tile, crop, pad_to_multiple, plan
 from .weights import Loaded
 
-# Bytes that encoding and decoding take for each pixel of the result, measured (docs/decisions/tiles.md).
-_ENCODE_BYTES = 900
-_DECODE_BYTES = 260
+# Bytes that a context and one sample's decoding take for each pixel of the result (docs/decisions/tiles.md).
+_CONTEXT_BYTES = 600
+_DECODE_BYTES = 330
 _BUDGET = 2 * 2**30
-_AUTO_TILE = 448
+_MARGIN = 24
 _RETRY = 1 << 40
 
 
@@ -57,21 +57,20 @@ class Restorer:
 
     def tiles(self, height: int, width: int) -> list[Tile]:
         """Return the tiles, on x's grid, that a padded x of this size is cut into; one when it fits."""
-        size, scale = self.model.size, self.model.scale
-        side = max(height, width)
+        multiple, side = self.model.size.multiple_of, max(height, width)
         if self.tile == "auto":
-            fits = height * width * scale**2 * (_ENCODE_BYTES + _DECODE_BYTES) <= _BUDGET
-            side = side if fits else max(_AUTO_TILE * 2 // scale, 2 * self.model.reach + size.multiple_of)
+            side = min(side, math.isqrt(_BUDGET // (_CONTEXT_BYTES + _DECODE_BYTES)) // self.model.scale)
         elif self.tile != "off":
             side = int(self.tile)
+        margin = min(self.model.reach, _MARGIN)
         try:
-            return plan(height, width, max(side, size.multiple_of), self.model.reach, size.multiple_of)
+            return plan(height, width, max(side, multiple), margin, multiple)
         except ValueError as error:
             raise UsageError(f"--tile {escape(self.tile)}: {error}", "use a larger tile, or --tile auto") from error
 
     def _chunk(self, tile: Tile) -> int:
         pixels = tile.outer.height * tile.outer.width * self.model.scale**2
-        return max(1, (_BUDGET - pixels * _ENCODE_BYTES) // (pixels * _DECODE_BYTES))
+        return max(1, (_BUDGET - pixels * _CONTEXT_BYTES) // (pixels * _DECODE_BYTES))
 
     def _region(self, tile: Tile) -> Region:
         inner = tile.core.relative_to(tile.outer).scaled(self.model.scale)
