@@ -21,10 +21,11 @@ PREVIOUS = "checkpoint.previous.safetensors"
 
 @dataclass
 class State:
-    """Where a run is: steps done, seconds spent, and whatever else belongs to it (JSON)."""
+    """Where a run is: steps done, seconds spent, whether only the mean was trained so far, and the recipe."""
 
     step: int = 0
     seconds: float = 0.0
+    warm: bool = True
     recipe: dict[str, Any] = field(default_factory=dict)
 
 

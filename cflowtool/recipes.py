@@ -35,7 +35,10 @@ class ModelSpec(_Strict):
 
 
 class TrainSpec(_Strict):
-    """Optimisation: Adam, linear warm-up, constant rate, cosine decay over the last ``decay`` share of the steps."""
+    """Optimisation: Adam, linear warm-up, constant rate, cosine decay over the last ``decay`` share of the run.
+
+    The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both shares.
+    """
 
     steps: int = Field(gt=0)
     batch: int = Field(16, gt=0)

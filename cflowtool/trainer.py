@@ -71,11 +71,13 @@ class _Objective(nn.Module):
         return loss(y, x, generator).mean()
 
 
-def learning_rate(spec: TrainSpec, step: int, steps: int) -> float:
-    """Return the rate at a step: linear warm-up, then constant, then a cosine to zero over the last ``decay`` share."""
+def learning_rate(spec: TrainSpec, step: int, progress: float) -> float:
+    """Return the rate at a step: linear warm-up, then constant, then a cosine to zero over the last ``decay`` share.
+
+    ``progress`` is how much of the run is over, from 0 to 1.
+    """
     rising = min(1.0, (step + 1) / spec.warm_up) if spec.warm_up else 1.0
-    left = (steps - step) / max(1.0, spec.decay * steps)
-    falling = 1.0 if left >= 1 or not spec.decay else 0.5 - 0.5 * math.cos(math.pi * left)
+    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - progress) / spec.decay)) if spec.decay else 1.0
     return spec.learning_rate * rising * falling
 
 
@@ -127,7 +129,13 @@ class Trainer:
         self.model.load_state_dict(checkpoint.part(tensors, "model"))
         self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
         checkpoint.restore_optimizer(self.optimizer, tensors)
-        self.state.step, self.state.seconds = state.step, state.seconds
+        self.state.step, self.state.seconds, self.state.warm = state.step, state.seconds, state.warm
+
+    @property
+    def progress(self) -> float:
+        """Return how much of the run is over, from 0 to 1, by its steps or by its time, whichever is further."""
+        by_time = self.state.seconds / self.options.max_seconds if self.options.max_seconds else 0.0
+        return min(1.0, max(self.state.step / self.steps, by_time))
 
     def averaged(self) -> Sampler:
         """Return the model to use: the moving average, or the model itself when the recipe asks for none."""
@@ -142,9 +150,9 @@ class Trainer:
         x, y = self.task.pair(self.crops.batch(spec.batch, generator), generator)
         x, y = (t.to(device, memory_format=torch.channels_last) for t in (x, y))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(spec, number, self.steps)
+            group["lr"] = learning_rate(spec, number, self.progress)
         self.model.train()
-        warm = number < spec.mean_steps
+        warm = self.state.warm and self.progress < spec.mean_steps / spec.steps
         with self.accelerator.autocast():
             loss = self.objective(y, x, generator, warm)
         self.optimizer.zero_grad(set_to_none=True)
@@ -157,11 +165,12 @@ class Trainer:
         self.optimizer.step()
         self._average()
         self.state.step += 1
+        self.state.warm = warm
         return {"loss": value, "gradient_norm": float(norm), "warm": float(warm)}
 
     def _average(self) -> None:
         # An average that remembers the untrained or uninitialised model carries it along for thousands of steps.
-        if self.state.step <= self.spec.mean_steps:
+        if self.state.warm:
             self.ema.n_averaged.zero_()
         self.ema.update_parameters(self.model)
 

@@ -198,7 +198,7 @@ SPECS = st.builds(
 @given(SPECS)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_rate_rises_then_falls_between_zero_and_its_most(spec: TrainSpec) -> None:
-    rates = [learning_rate(spec, step, spec.steps) for step in range(spec.steps)]
+    rates = [learning_rate(spec, step, step / spec.steps) for step in range(spec.steps)]
     assert all(0 < rate <= 0.1 for rate in rates)
     if spec.warm_up <= (1 - spec.decay) * spec.steps:
         changes = np.sign(np.diff(rates).round(12))
@@ -207,11 +207,11 @@ def test_the_rate_rises_then_falls_between_zero_and_its_most(spec: TrainSpec) ->
 
 def test_the_ends_of_the_rate_are_a_small_step_and_none() -> None:
     spec = TrainSpec(steps=1000, warm_up=100, decay=0.5, learning_rate=0.1)
-    rates = [learning_rate(spec, step, 1000) for step in range(1000)]
+    rates = [learning_rate(spec, step, step / 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(0.001) and rates[99] == rates[499] == 0.1
-    assert rates[750] == pytest.approx(0.05) and rates[999] < 1e-5 and learning_rate(spec, 1000, 1000) == 0
+    assert rates[750] == pytest.approx(0.05) and rates[999] < 1e-5 and learning_rate(spec, 1000, 1.0) == 0
     flat = TrainSpec(steps=9, warm_up=0, decay=0.0, learning_rate=0.1)
-    assert {learning_rate(flat, step, 9) for step in range(9)} == {0.1}
+    assert {learning_rate(flat, step, step / 9) for step in range(9)} == {0.1}
 
 
 def test_every_step_of_every_seed_has_randomness_of_its_own() -> None:
