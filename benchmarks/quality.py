@@ -9,7 +9,7 @@ from typing import Any
 
 from cflowtool.evaluate import evaluate
 from cflowtool.restorer import Restorer
-from cflowtool.weights import load, save
+from cflowtool.weights import WeightCard, load, save
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -18,32 +18,40 @@ def measure(weight: Path, data: Path, name: str, limit: int | None, calibration:
     """Return the figures of one weight on one folder, without the folder's place on this machine, and store them."""
     loaded = load(weight)
     figures = evaluate(Restorer(loaded, device="cpu"), data, limit=limit, calibration=calibration)
-    figures["data"] = name
+    figures |= {"data": name, "tensors_sha256": loaded.card.tensors_sha256}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{loaded.card.name}.{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
+
+
+def card_results(card: WeightCard) -> dict[str, Any]:
+    """Return all stored figures that were measured with these very tensors, without the rows of single images."""
+    found = {}
+    for path in sorted(RESULTS.glob(f"{card.name}.*.json")):
+        figures = json.loads(path.read_text("utf-8"))
+        if figures.pop("tensors_sha256") == card.tensors_sha256:
+            found[figures["data"]] = {key: value for key, value in figures.items() if key != "per_image"}
+    return found
 
 
 def main() -> None:
     """Measure one weight on the folders given as NAME=DIR."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weight", type=Path)
-    parser.add_argument("data", nargs="+", metavar="NAME=DIR")
+    parser.add_argument("data", nargs="*", metavar="NAME=DIR")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--calibration", type=int, default=50)
-    parser.add_argument("--write-card", action="store_true", help="store the figures in the weight's card")
+    parser.add_argument("--write-card", action="store_true", help="store all figures of this weight in its card")
     parser.add_argument("--run", type=Path, help="run.json of the training, for the wall time on the card")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the card; may be given again")
     options = parser.parse_args()
-    found = {}
     for item in options.data:
         name, folder = item.split("=", 1)
-        found[name] = measure(options.weight, Path(folder), name, options.limit, options.calibration)
-        print(json.dumps({k: v for k, v in found[name].items() if k != "per_image"}))
+        found = measure(options.weight, Path(folder), name, options.limit, options.calibration)
+        print(json.dumps({key: value for key, value in found.items() if key != "per_image"}))
     if options.write_card:
         loaded = load(options.weight)
-        short = {name: {k: v for k, v in row.items() if k != "per_image"} for name, row in found.items()}
-        change: dict[str, Any] = {"results": loaded.card.results | short, "notes": loaded.card.notes + options.note}
+        change: dict[str, Any] = {"results": card_results(loaded.card), "notes": options.note}
         if options.run:
             change["seconds"] = json.loads(options.run.read_text("utf-8"))["seconds"]
         save(options.weight, loaded.model, loaded.card.model_copy(update=change))
