@@ -1,14 +1,14 @@
-"""Print weights/README.md from the cards in the weights' headers."""
+"""Write weights/README.md, and the figures in README.md, from the cards in the weights' headers."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from cflowtool.weights import WeightCard, read_card
 
 ROOT = Path(__file__).parent.parent
+START, END = "<!-- figures -->", "<!-- end of figures -->"
 HEAD = """# Weights
 
 One file a model; its card is in the file's header (`cflow models info NAME`). This page is generated from the cards by
@@ -63,8 +63,34 @@ def page(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(folder: Path) -> str:
+    """Return the table for README.md: set5, Y channel, border cropped."""
+    names = {"bicubic": "bicubic", "temp0": "temperature 0", "mean": "mean of 10", "best": "most likely of 10"}
+    rows = [
+        f"| | {' | '.join(names.values())} | bits per dim | in 50 % / 90 % |",
+        f"| --- |{' ---: |' * (len(names) + 2)}",
+    ]
+    for card in map(read_card, sorted(folder.glob("*.safetensors"))):
+        found, held = card.results["set5"], card.results["heldout"]
+        quality = [f"{found['results'][n]['psnr']:.2f} / {found['results'][n]['ssim']:.4f}" for n in names]
+        inside = " / ".join(f"{share:.1%}" for share in held["coverage"].values())
+        scale = f"x{card.recipe.task.options['scale']}"
+        rows.append(f"| {scale} | {' | '.join(quality)} | {found['bits_per_dim']:.2f} | {inside} |")
+    return "\n".join(rows)
+
+
+def readme(text: str, folder: Path) -> str:
+    """Return README.md with the table between its two marks replaced."""
+    before, rest = text.split(START)
+    return f"{before}{START}\n{summary(folder)}\n{END}{rest.split(END)[1]}"
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Return the generated pages and their text."""
+    top = root / "README.md"
+    return {root / "weights" / "README.md": page(root / "weights"), top: readme(top.read_text("utf-8"), root / "weights")}
+
+
 if __name__ == "__main__":
-    target = ROOT / "weights" / "README.md"
-    if "--check" in sys.argv:
-        raise SystemExit(target.read_text("utf-8") != page(ROOT / "weights"))
-    target.write_text(page(ROOT / "weights"), "utf-8")
+    for target, text in pages(ROOT).items():
+        target.write_text(text, "utf-8")

@@ -82,6 +82,11 @@ def test_cli_reference_is_up_to_date() -> None:
     assert generator["TARGET"].read_text(encoding="utf-8") == generator["render"](app)
 
 
+def test_figures_are_those_on_the_cards() -> None:
+    generated = runpy.run_path(str(ROOT / "docs" / "generate_weights.py"))["pages"](ROOT)
+    assert {path: path.read_text(encoding="utf-8") for path in generated} == generated
+
+
 def test_no_tracked_file_names_this_machine_or_a_registry() -> None:
     files = tracked_files()
     assert README in files
