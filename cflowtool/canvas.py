@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class Restoration:
         return sorted(range(len(self.pictures)), key=lambda i: -self.log_prob[i])  # type: ignore[index]
 
 
+_GREY = "log_prob is of the colour sample; the picture is its mean over the channels"
+
+
 @dataclass(frozen=True)
 class Piece:
     """Some samples of one tile: y (n, C, H, W) and x (1, C, h, w) of its outer box, log p (n,) of its core."""
@@ -85,7 +88,7 @@ class Canvas:
         self.not_finite: set[int] = set()
         self.mean = self._empty(like.pixels.dtype, self.channels) if settings.mean else None
         self.std = self._empty(np.dtype(np.float32), 1) if settings.std else None
-        self.notes: list[str] = []
+        self.notes = [_GREY] if like.grey else []
 
     def _empty(self, kind: np.dtype[np.generic], channels: int) -> Array:
         return np.zeros((self.height, self.width, channels), kind)
@@ -111,6 +114,7 @@ class Canvas:
     def add(self, piece: Piece, tile: Tile) -> None:
         """Take a tile's cores of some samples."""
         y = piece.y.mean(-3, keepdim=True) if self.like.grey else piece.y
+        piece = replace(piece, y=y.expand_as(piece.y))
         core = self._core(y, tile)
         finite = core.isfinite().flatten(1).all(1).tolist()
         self.not_finite |= {k for k, good in zip(piece.indices, finite, strict=True) if not good}

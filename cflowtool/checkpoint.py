@@ -62,13 +62,23 @@ def read(path: Path) -> tuple[dict[str, Tensor], State]:
 
 
 def newest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
-    """Return the newest checkpoint of a folder that is whole, or None."""
-    for name in (NAME, PREVIOUS):
-        if (folder / name).exists():
+    """Return the newest checkpoint of a folder that is whole, or None; raise WeightsError when all are damaged.
+
+    A damaged newest file is put aside, so that it never takes the place of the good one before it.
+    """
+    damaged: WeightsError | None = None
+    for path in (folder / NAME, folder / PREVIOUS):
+        if path.exists():
             try:
-                return read(folder / name)
-            except WeightsError:
+                found = read(path)
+            except WeightsError as error:
+                damaged = error
                 continue
+            if damaged:
+                (folder / NAME).replace(folder / f"{NAME}.damaged")
+            return found
+    if damaged:
+        raise damaged
     return None
 
 

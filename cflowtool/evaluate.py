@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .canvas import Restoration, Settings
 from .dataset import find, midpoints
-from .errors import InputError, UsageError, escape
+from .errors import CflowError, InputError, UsageError, escape
 from .images import Picture, read, to_tensor
 from .metrics.calibration import coverage, exploded
 from .restorer import Restorer
@@ -21,10 +21,6 @@ from .validation import as_picture
 Observer = Callable[[int, int, str], None]
 _LEVELS = (0.5, 0.9)
 _CALIBRATION_CROP = 256
-
-
-def _stack(restoration: Restoration) -> Tensor:
-    return torch.cat([to_tensor(picture) for picture in restoration.pictures])
 
 
 class Evaluation:
@@ -39,25 +35,35 @@ class Evaluation:
         return self.restorer.restore(picture, Settings(samples, temperature, self.seed, mean=samples > 1))
 
     def measure(self, path: Path, given: Path | None) -> dict[str, Any]:
-        """Return one image's figures; ``given`` is its degraded file, made here from the truth when None."""
-        task, truth_picture = self.restorer.task, read(path)
-        made, truth = task.pair(eight_bit(truth_picture))
+        """Return one image's figures; ``given`` is its degraded file, made here from the truth when None.
+
+        Raises InputError for an image that is unreadable, too small to measure, or whose degraded file does not fit.
+        """
+        task, picture = self.restorer.task, read(path)
+        if not task.measurable(*picture.size):
+            raise InputError(f"{escape(path)} is too small to measure", "leave images of a few pixels out")
+        made, truth = task.pair(eight_bit(picture))
         x_picture = read(given) if given else as_picture(made[0])
-        x = to_tensor(x_picture)
+        if x_picture.size != tuple(made.shape[-2:]):
+            raise InputError(f"{escape(given)} has not the size that belongs to {escape(path)}", "check --input")
+        return self._figures(x_picture, truth)
+
+    def _figures(self, x_picture: Picture, truth: Tensor) -> dict[str, Any]:
+        task, x = self.restorer.task, to_tensor(x_picture)
         drawn = self._restore(x_picture, self.samples, self.temperature)
         results = {
-            "temp0": _stack(self._restore(x_picture, 1, 0.0)),
-            "mean": to_tensor(drawn.mean) if drawn.mean else _stack(drawn),
+            "temp0": to_tensor(self._restore(x_picture, 1, 0.0).pictures[0]),
+            "mean": to_tensor(drawn.mean or drawn.pictures[0]),
             "bicubic": task.baseline(x),
         }
         if drawn.log_prob is not None:
             results["best"] = to_tensor(drawn.pictures[drawn.order[0]])
         row: dict[str, Any] = {"results": {name: task.metrics(result, truth) for name, result in results.items()}}
         row["consistency_db"] = fmean(drawn.consistency)
-        row["exploded"] = exploded(_stack(drawn), results["bicubic"][0])
+        row["exploded"] = fmean(exploded(to_tensor(p), results["bicubic"][0]) for p in drawn.pictures)
         if drawn.log_prob is not None:
             row["bits_per_dim"] = self.restorer.score(x_picture, [as_picture(truth[0])])[0].bits_per_dim
-        return row | self._calibration(truth) | {"image": path.name}
+        return row | self._calibration(truth)
 
     @torch.no_grad()
     def _calibration(self, truth: Tensor) -> dict[str, Any]:
@@ -98,13 +104,13 @@ def eight_bit(picture: Picture) -> Tensor:
     return midpoints((pixels >> (picture.bits - 8)).permute(2, 0, 1).expand(3, -1, -1)[None])
 
 
-def _given(inputs: Path | None, path: Path) -> Path | None:
+def _given(inputs: Path | None, name: Path) -> Path | None:
     if inputs is None:
         return None
-    found = inputs / path.name
-    if not found.is_file():
-        raise InputError(f"no degraded file {escape(found)}", "--input needs a file of the same name for every image")
-    return found
+    if not (inputs / name).is_file():
+        what = f"no degraded file {escape(inputs / name)}"
+        raise InputError(what, "--input needs a file of the same name for every image")
+    return inputs / name
 
 
 def evaluate(
@@ -118,14 +124,32 @@ def evaluate(
     calibration: int = 50,
     observer: Observer = lambda done, of, name: None,
 ) -> dict[str, Any]:
-    """Return {task, model, data, images, results, bits_per_dim, coverage, ...}, means over a folder of ground truth."""
+    """Return {task, model, data, images, results, bits_per_dim, coverage, ...}, means over a folder of ground truth.
+
+    An image that cannot be measured is named in ``failed`` and left out; raises its InputError if no image is left.
+    """
     if samples < 1 or temperature < 0:
         raise UsageError("samples must be at least 1 and the temperature at least 0", "try --samples 10 --temp 0.8")
     paths = find([data])[:limit]
     evaluation = Evaluation(restorer, samples, temperature, seed, calibration)
+    failed: list[CflowError] = []
     for done, path in enumerate(paths):
-        observer(done, len(paths), path.name)
-        evaluation.rows.append(evaluation.measure(path, _given(inputs, path)))
+        name = path.relative_to(data)
+        observer(done, len(paths), str(name))
+        try:
+            evaluation.rows.append({"image": str(name)} | evaluation.measure(path, _given(inputs, name)))
+        except InputError as error:
+            failed.append(error)
+    if not evaluation.rows:
+        raise failed[0]
     protocol = {"samples": samples, "temperature": temperature, "seed": seed, "calibration_samples": calibration}
-    head = {"task": restorer.task.name, "model": restorer.card.name, "data": str(data), "images": len(paths)}
-    return head | {"protocol": protocol} | evaluation.summary() | {"per_image": evaluation.rows}
+    head = {
+        "task": restorer.task.name,
+        "model": restorer.card.recipe.model.name,
+        "weights": {"name": restorer.card.name, "sha256": restorer.sha256},
+        "data": str(data),
+        "images": len(evaluation.rows),
+        "failed": [error.what for error in failed],
+        "protocol": protocol,
+    }
+    return head | evaluation.summary() | {"per_image": evaluation.rows}

@@ -51,7 +51,7 @@ def data_sets(folders: list[Path]) -> list[DataSet]:
 def command() -> str:
     """Return the command as typed, without this machine's folders and without --resume."""
     words = ["cflow", *(word for word in sys.argv[1:] if word != "--resume")]
-    return shlex.join(Path(word).name if word.startswith("/") else word for word in words)
+    return shlex.join(re.sub(r"(^|=)/(?:.*/)?", r"\1", word) for word in words)
 
 
 def export(trainer: Trainer, path: Path) -> WeightCard:

@@ -102,7 +102,7 @@ def parse(text: str, name: str = "recipe") -> Recipe:
     """Return the recipe of a TOML text; raise RecipeError when it is wrong."""
     try:
         recipe = Recipe.model_validate(tomllib.loads(text))
-        _check(recipe)
+        check(recipe)
     except (tomllib.TOMLDecodeError, ValidationError, TypeError, ValueError) as error:
         why = escape(str(error).replace("\n", " "))
         raise RecipeError(f"recipe {escape(name)} is refused: {why}", "compare it with a bundled one") from error
@@ -120,7 +120,8 @@ def model_config(recipe: Recipe) -> Any:
     return TypeAdapter(kind).validate_json(json.dumps(asdict(kind(**recipe.model.config))), strict=True)
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
+    """Raise ValueError or TypeError unless task and model can be made of the recipe and fit each other."""
     scales = make_task(recipe).scale, model_config(recipe).scale
     if scales[0] != scales[1]:
         raise ValueError(f"the task's scale is {scales[0]}, the model's {scales[1]}")

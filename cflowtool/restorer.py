@@ -91,8 +91,7 @@ class Restorer:
     def _draw(self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int]) -> Iterator[Piece]:
         """Encode a tile once and yield its samples in chunks that fit memory."""
         outer, chunk = crop(x, tile.outer), self._chunk(tile)
-        with self._computing(tile):
-            context = self.model.encode(outer.to(self.device, memory_format=torch.channels_last))
+        context = self._encode(x, tile)
         for first in range(0, settings.samples, chunk):
             some = settings.indices[first : first + chunk]
             y, log_prob = self._decode(tile, [k + _RETRY if k in again else k for k in some], settings, context)
@@ -139,28 +138,42 @@ class Restorer:
             raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
         x = self.task.condition(to_tensor(picture))
         padded = pad_to_multiple(x, self.model.size.multiple_of)
-        return [self._score(x, padded, candidate, draws, seed) for candidate in candidates]
+        for candidate in candidates:
+            self.check_candidate(picture, candidate)
+        versions = [self._versions(candidate, draws, seed) for candidate in candidates]
+        totals = [torch.zeros(len(each), dtype=torch.float64) for each in versions]
+        for tile in self.tiles(*padded.shape[-2:]):
+            context = self._encode(padded, tile)
+            for total, each in zip(totals, versions, strict=True):
+                total += torch.stack([self._log_prob(version, tile, context) for version in each])
+        scale = self.model.scale
+        return [_score(total, c.levels, scale, padded) for total, c in zip(totals, candidates, strict=True)]
 
-    def _score(self, x: Tensor, padded: Tensor, candidate: Picture, draws: int, seed: int) -> Score:
-        height, width = (side * self.model.scale for side in x.shape[-2:])
+    def check_candidate(self, picture: Picture, candidate: Picture) -> None:
+        """Raise InputError unless the candidate has the size that the task makes of the picture."""
+        height, width = (side * self.model.scale for side in picture.size)
         if candidate.size != (height, width):
             size = f"{candidate.size[1]} x {candidate.size[0]} pixels, not {width} x {height}"
             what = f"{escape(candidate.source)} is {size}"
             raise InputError(what, "give candidates of the size that the task makes of the input")
-        y = pad_to_multiple(to_tensor(candidate), self.model.size.multiple_of * self.model.scale)
-        generator = torch.Generator().manual_seed(seed)
-        versions = [uniform_dequantize(y, candidate.levels, generator) for _ in range(draws)] or [y]
-        totals = torch.stack([self._log_prob(padded, version) for version in versions])
-        mean, dims = totals.mean(0), y[0].numel()
-        error = float(totals.std() / math.sqrt(draws)) if draws > 1 else 0.0
-        return Score(float(mean), float(bits_per_dim(mean[None], dims, candidate.levels)), error)
 
-    def _log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+    def _versions(self, candidate: Picture, draws: int, seed: int) -> list[Tensor]:
+        y = pad_to_multiple(to_tensor(candidate), self.model.size.multiple_of * self.model.scale)
+        generator = torch.Generator().manual_seed(seed % 2**32)
+        return [uniform_dequantize(y, candidate.levels, generator) for _ in range(draws)] or [y]
+
+    def _encode(self, x: Tensor, tile: Tile) -> Context:
+        with self._computing(tile):
+            return self.model.encode(crop(x, tile.outer).to(self.device, memory_format=torch.channels_last))
+
+    def _log_prob(self, y: Tensor, tile: Tile, context: Context) -> Tensor:
         assert isinstance(self.model, Density)
-        log_prob = torch.zeros((), dtype=torch.float64)
-        for tile in self.tiles(*x.shape[-2:]):
-            parts = crop(y, tile.outer.scaled(self.model.scale)), crop(x, tile.outer)
-            y_tile, x_tile = (part.to(self.device, memory_format=torch.channels_last) for part in parts)
-            with self._computing(tile):
-                log_prob += self.model.log_prob(y_tile, x_tile)[0].double().cpu()
-        return log_prob
+        part = crop(y, tile.outer.scaled(self.model.scale)).to(self.device, memory_format=torch.channels_last)
+        with self._computing(tile):
+            return self.model.log_prob_given(part, context)[0].double().cpu()
+
+
+def _score(totals: Tensor, levels: int, scale: int, x: Tensor) -> Score:
+    draws, mean = len(totals), totals.mean(0)
+    error = float(totals.std() / math.sqrt(draws)) if draws > 1 else 0.0
+    return Score(float(mean), float(bits_per_dim(mean[None], x[0].numel() * scale**2, levels)), error)

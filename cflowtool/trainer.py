@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from . import checkpoint, images
 from .dataset import Crops, find, held_out
 from .device import choose_device
-from .errors import Diverged, UsageError
+from .errors import Diverged, OutputError, RecipeError, UsageError, escape
 from .models import Sampler
 from .recipes import Recipe, TrainSpec, build, make_task
 from .validation import Validator
@@ -47,16 +50,42 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def line(self, **figures: Any) -> None:
-        """Append one line."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")
+        """Append one line; raise OutputError where that is not possible."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+        except OSError as error:
+            what = f"cannot write to {escape(self.folder)}: {error.strerror}"
+            raise OutputError(what, "choose another --out, or free space") from error
 
     def sheet(self, step: int, picture: images.Picture) -> None:
         """Write the sample sheet of a step."""
         images.write(self.folder / "sheets" / f"step-{step:06}.png", picture, overwrite=True)
+
+
+class Deferred:
+    """Holds SIGINT and SIGTERM back inside its block; the last one is raised again at its end."""
+
+    number: int = 0
+
+    def __enter__(self) -> Deferred:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+        else:
+            self.before = {}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if self.number and error[0] is None:
+            signal.raise_signal(self.number)
 
 
 class _Objective(nn.Module):
@@ -99,10 +128,16 @@ class Trainer:
         mixed = "bf16" if self.spec.precision == "bf16" else "no"
         on_cpu = choose_device(options.device).type == "cpu"
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
+        if self.accelerator.num_processes > 1:
+            raise UsageError("training runs in one process for now", "start cflow train without a launcher")
         paths = [path for path in find(options.data) if not held_out(path)]
         self.crops = Crops.load(paths, self.spec.crop)
         torch.manual_seed(self.spec.seed)
         self.model = build(recipe).to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fit = self.model.size.multiple_of * self.model.scale
+        if self.spec.crop % fit:
+            what = f"crops of {self.spec.crop} pixels do not fit the model"
+            raise RecipeError(what, f"make crop a multiple of {fit}")
         self.started_from = self._start_from(options.start_from)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.spec.ema))
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.learning_rate)
@@ -175,15 +210,24 @@ class Trainer:
         self.ema.update_parameters(self.model)
 
     def save(self) -> None:
-        """Write the checkpoint (on the first process)."""
-        if self.accelerator.is_main_process:
-            checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
+        """Write the checkpoint."""
+        checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
 
     def run(self) -> Sampler:
-        """Train until the steps or the time are used up, validating and saving; return the averaged model."""
+        """Train until the steps or the time are used up, validating and saving; return the averaged model.
+
+        An interrupt takes effect between two steps, after the state is saved.
+        """
+        with Deferred() as deferred:
+            self._loop(deferred)
+            self.save()
+        self.validate()
+        return self.averaged()
+
+    def _loop(self, deferred: Deferred) -> None:
         started, spent = time.monotonic(), self.state.seconds
         saved = validated = started
-        while self.state.step < self.steps and not self._out_of_time():
+        while self.state.step < self.steps and not self._out_of_time() and not deferred.number:
             figures = self.step()
             now = time.monotonic()
             self.state.seconds = spent + now - started
@@ -194,19 +238,16 @@ class Trainer:
             if now - saved > self.options.save_every:
                 self.save()
                 saved = time.monotonic()
-        self.save()
-        self.validate()
-        return self.averaged()
 
     def _report(self, figures: dict[str, float]) -> None:
         event = {"step": self.state.step, "steps": self.steps, "seconds": round(self.state.seconds, 1), **figures}
-        if self.accelerator.is_main_process and self.state.step % self.options.log_every == 0:
+        if self.state.step % self.options.log_every == 0 or self.state.step == self.steps:
             self.journal.line(event="train", **event)
         self.observer({"event": "train", **event})
 
     def validate(self) -> None:
-        """Measure the averaged model on held-out photographs and draw its sample sheet (on the first process)."""
-        if not (self.accelerator.is_main_process and self.validator.pairs):
+        """Measure the averaged model on held-out photographs and draw its sample sheet; nothing without any."""
+        if not self.validator.pairs:
             return
         model, device = self.averaged(), self.accelerator.device
         figures = self.validator.figures(model, device)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -22,7 +22,7 @@ from .errors import WeightsError, escape
 from .flows.linear import Invertible1x1
 from .images import write_bytes
 from .models import Sampler
-from .recipes import Recipe, build
+from .recipes import Recipe, TaskSpec, build, check
 
 SUFFIX = ".safetensors"
 _KEY = "cflowtool.card"
@@ -113,6 +113,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _header(data: bytes) -> dict[str, Any]:
+    """Return the header of a file whose bytes, or first bytes, are given; raise ValueError when it is not one."""
     if len(data) < 8 or (length := struct.unpack("<Q", data[:8])[0]) > min(_LARGEST_HEADER, len(data) - 8):
         raise ValueError("not a safetensors file")
     header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates)
@@ -141,8 +142,8 @@ def _bytes(path: Path, limit: int | None = None) -> bytes:
 def read_card(path: Path) -> WeightCard:
     """Return the card in the file's header alone; raise WeightsError when there is none."""
     try:
-        return _card(_header(_bytes(path)))
-    except (ValueError, ValidationError, RecursionError) as error:
+        return _card(_header(_bytes(path, 8 + _LARGEST_HEADER)))
+    except (ValueError, RecursionError) as error:
         raise _refused(path, str(error).split("\n")[0]) from error
 
 
@@ -164,11 +165,12 @@ def load(path: Path) -> Loaded:
     data = _bytes(path)
     try:
         card = _card(_header(data))
+        check(card.recipe)
         tensors = load_tensors(data)
         model = build(card.recipe)
         _check(model, tensors, card)
         model.load_state_dict(tensors)
-    except (ValueError, ValidationError, SafetensorError, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, SafetensorError, RuntimeError) as error:
         raise _refused(path, str(error).split("\n")[0]) from error
     model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(model, card, hashlib.sha256(data).hexdigest(), path)
@@ -185,15 +187,23 @@ def registry() -> dict[str, Path]:
     return {p.stem: p for folder in reversed(folders()) if folder.is_dir() for p in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
+def _task(path: Path) -> TaskSpec | None:
+    try:
+        return read_card(path).recipe.task
+    except WeightsError:
+        return None
+
+
 def resolve(name: str | None, task: str, **options: object) -> Path:
     """Return the file of a bundled name or a path, or, without one, the task's first weight with these task options."""
     known = registry()
+    given = {key: value for key, value in options.items() if value is not None}
     if name is None:
         for path in known.values():
-            spec = read_card(path).recipe.task
-            if spec.name == task and all(spec.options.get(k) == v for k, v in options.items() if v is not None):
+            spec = _task(path)
+            if spec and spec.name == task and given.items() <= spec.options.items():
                 return path
-        wanted = " ".join([task, *(f"--{k} {v}" for k, v in options.items() if v is not None)])
+        wanted = " ".join([task, *(f"--{k} {v}" for k, v in given.items())])
         raise WeightsError(f"no weight for {escape(wanted)}", "see `cflow models list`, or give one with --model FILE")
     if name in known:
         return known[name]

@@ -88,7 +88,8 @@ def readme(text: str, folder: Path) -> str:
 def pages(root: Path) -> dict[Path, str]:
     """Return the generated pages and their text."""
     top = root / "README.md"
-    return {root / "weights" / "README.md": page(root / "weights"), top: readme(top.read_text("utf-8"), root / "weights")}
+    folder = root / "weights"
+    return {folder / "README.md": page(folder), top: readme(top.read_text("utf-8"), folder)}
 
 
 if __name__ == "__main__":

@@ -94,9 +94,10 @@ def test_the_newest_of_two_is_kept_and_nothing_else(tmp_path: Path) -> None:
 def test_a_damaged_newest_file_falls_back_to_the_one_before(damage: Callable[[Path], None], tmp_path: Path) -> None:
     written(tmp_path, 1, 2)
     damage(tmp_path / NAME)
-    assert step_of(tmp_path) == 1
+    assert step_of(tmp_path) == 1 and not (tmp_path / NAME).exists()
     damage(tmp_path / PREVIOUS)
-    assert step_of(tmp_path) is None
+    with pytest.raises(WeightsError):
+        step_of(tmp_path)
 
 
 def test_a_folder_without_one_has_none(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from cflowtool.cli.options import (
     Tile,
 )
 from cflowtool.cli.restore import open_restorer
-from cflowtool.errors import escape
+from cflowtool.errors import ExitCode, InputError, escape
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of ground truth.", metavar="DIR", show_default=False)]
 
@@ -77,6 +77,11 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
         console.emit(found)
     else:
         _show(found, options.quiet)
+    total = found["images"] + len(found["failed"])
+    if found["failed"]:
+        errors = [InputError(what, "evaluate leaves such images out") for what in found["failed"]]
+        console.list_failures(errors, total)
+        raise typer.Exit(ExitCode.SOME_FAILED)
 
 
 def _show(found: dict[str, Any], quiet: bool) -> None:
@@ -84,9 +89,12 @@ def _show(found: dict[str, Any], quiet: bool) -> None:
     metrics = list(dict.fromkeys(metric for values in results.values() for metric in values))
     rows = [(name, *(f"{values[m]:.4f}" if m in values else "" for m in metrics)) for name, values in results.items()]
     console.table(
-        f"{found['task']}, {found['model']}, {found['images']} images", ("result", *metrics), rows, quiet=quiet
+        f"{found['task']}, {found['weights']['name']}, {found['images']} images",
+        ("result", *metrics),
+        rows,
+        quiet=quiet,
     )
-    shown = ("results", "per_image", "protocol", "task", "model", "data", "images")
+    shown = ("results", "per_image", "protocol", "task", "model", "weights", "data", "images", "failed")
     figures = {name: value for name, value in _leaves(found) if name.split(".")[0] not in shown}
     console.table("", ("figure", "value"), [(name, f"{value:.6g}") for name, value in figures.items()], quiet=quiet)
 

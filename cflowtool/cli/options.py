@@ -48,9 +48,9 @@ class Scale(StrEnum):
 
 
 def _tile(text: str) -> str:
-    if text in ("auto", "off") or (text.isdecimal() and int(text) >= 16):
+    if text in ("auto", "off") or (text.isdecimal() and int(text) >= 50):
         return text
-    raise typer.BadParameter("give auto, off, or the side of a tile in pixels of the input, at least 16")
+    raise typer.BadParameter("give auto, off, or the side of a tile in pixels of the input, at least 50")
 
 
 def _temperature(value: float | None) -> float | None:
@@ -134,7 +134,7 @@ Tile = Annotated[
         callback=_tile,
         metavar="auto|PX|off",
         rich_help_panel=MACHINE,
-        help="Side of the tiles that images too large for memory are cut into.",
+        help="Side in pixels of the tiles that images too large for memory are cut into; at least 50.",
     ),
 ]
 Deterministic = Annotated[

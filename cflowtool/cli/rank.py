@@ -77,7 +77,10 @@ def rank(
     else:
         cells = [(row["file"], row["rank"], f"{row['log_prob']:.2f}", f"{row['bits_per_dim']:.4f}") for row in rows]
         console.table(
-            f"most likely first, by {restorer.card.name}", ("candidate", "rank", "log_prob (nats)", "bits/dim"), cells
+            f"most likely first, by {restorer.card.name}",
+            ("candidate", "rank", "log_prob (nats)", "bits/dim"),
+            cells,
+            quiet=options.quiet,
         )
     console.list_failures(failed, len(candidates))
     if failed:
@@ -110,13 +113,16 @@ def _scale(task: str, given: Picture, pictures: dict[Path, Picture], options: Ra
 def _scored(
     restorer: Restorer, given: Picture, pictures: dict[Path, Picture], failed: list[CflowError], options: RankOptions
 ) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    fitting: dict[Path, Picture] = {}
     for path, picture in pictures.items():
         try:
-            [score] = restorer.score(given, [picture], options.draws, options.seed)
+            restorer.check_candidate(given, picture)
+            fitting[path] = picture
         except InputError as error:
             failed.append(error)
-            continue
+    scores = restorer.score(given, list(fitting.values()), options.draws, options.seed)
+    rows: list[dict[str, Any]] = []
+    for path, score in zip(fitting, scores, strict=True):
         row = {"file": str(path), "log_prob": score.log_prob, "bits_per_dim": score.bits_per_dim}
         rows.append({**row, "standard_error": score.standard_error} if options.draws > 1 else row)
     rows.sort(key=lambda row: -row["log_prob"])

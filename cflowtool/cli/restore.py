@@ -71,7 +71,7 @@ def _plan(restorer: Restorer, options: RestoreOptions) -> Plan:
     samples = options.samples or defaults.samples
     temperature = options.temp
     if temperature is None:
-        temperature = defaults.temperature or (SAMPLING if samples > 1 else 0.0)
+        temperature = defaults.temperature or (SAMPLING if samples > 1 or options.start else 0.0)
     spread = options.std or (options.sheet and samples > 1)
     settings = Settings(samples, temperature, options.seed, options.start, mean=options.mean, std=spread)
     many = samples > 1 or bool(maps)

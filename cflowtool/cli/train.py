@@ -92,6 +92,8 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
     told = TrainOptions(data, out, options.steps, limit, options.resume, start, device)
     with screen.bar:
         trainer = Trainer(recipe, told, screen.observe)
+        if not trainer.validator.pairs:
+            screen.console.print("no held-out photograph is at least 128 pixels wide and high: no validation")
         trainer.run()
     card = export(trainer, out / WEIGHT)
     screen.console.print(f"{card.steps} steps in {_clock(trainer.state.seconds)}; the weight is {escape(out / WEIGHT)}")

@@ -36,8 +36,8 @@ class FactoredConfig:
 class Factored(Density):
     """p(y|x) = prod_d levels * (sigmoid((y_d + c - mu_d) / s_d) - sigmoid((y_d - c - mu_d) / s_d)), c = 1 / (2 levels).
 
-    At the midpoints of the pixel values this is the discretized logistic of CNF section 5.1, spread evenly over each
-    value's cell; the first and the last value take the tails.
+    Samples are drawn from the logistics themselves. At the midpoints of the pixel values this is the discretized
+    logistic of CNF section 5.1, spread evenly over each value's cell; the first and the last value take the tails.
     """
 
     Config = FactoredConfig

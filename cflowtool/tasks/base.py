@@ -34,6 +34,10 @@ class Task(ABC):
         """Return what people get without us, the picture every result is measured beside."""
 
     @abstractmethod
+    def measurable(self, height: int, width: int) -> bool:
+        """Return whether an image of this size is large enough for the metrics."""
+
+    @abstractmethod
     def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
         """Return the field's metrics of a result against the truth, both (1, C, H, W)."""
 

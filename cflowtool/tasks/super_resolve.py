@@ -10,6 +10,9 @@ from ..metrics.psnr import psnr_y
 from ..metrics.ssim import ssim_y
 from .base import Task
 
+_LARGEST_PSNR = 100.0
+_SSIM_WINDOW = 11
+
 
 def as_bytes(image: Tensor) -> Tensor:
     """Return (C, H, W) uint8 of (1, C, H, W) in [0, 1]."""
@@ -23,6 +26,10 @@ class SuperResolve(Task):
 
     def __init__(self, scale: int = 2) -> None:
         self.scale = scale
+
+    def measurable(self, height: int, width: int) -> bool:
+        """Return whether an image is large enough for the 11 x 11 window of SSIM inside its cropped border."""
+        return min(height, width) // self.scale * self.scale - 2 * self.scale >= _SSIM_WINDOW
 
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return x = quantise(bicubic(y, 1 / scale)) and y, the truth cut to a multiple of the scale."""
@@ -47,9 +54,10 @@ class SuperResolve(Task):
         return bicubic_resize(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
 
     def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
-        """Return PSNR and SSIM on Y of the 8-bit images, ``scale`` pixels of border cropped."""
+        """Return PSNR (at most 100 dB) and SSIM on Y of the 8-bit images, ``scale`` pixels of border cropped."""
         pair = as_bytes(result), as_bytes(truth)
-        return {"psnr": psnr_y(*pair, border=self.scale), "ssim": ssim_y(*pair, border=self.scale)}
+        psnr = min(_LARGEST_PSNR, psnr_y(*pair, border=self.scale))
+        return {"psnr": psnr, "ssim": ssim_y(*pair, border=self.scale)}
 
     def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:
         """Return each result (B, C, H, W), shrunk by the bicubic kernel and not rounded, minus x, (B, C, h, w)."""

@@ -62,7 +62,7 @@ def test_a_border_of_the_scale_does_not_count() -> None:
     truth = image(32, 32)
     framed = truth.clone()
     framed[..., :4, :], framed[..., -4:] = 0, 1
-    assert SuperResolve(4).metrics(framed, truth)["psnr"] == float("inf")
+    assert SuperResolve(4).metrics(framed, truth)["psnr"] == 100
     assert SuperResolve(2).metrics(framed, truth)["psnr"] < 30
 
 
