@@ -1,4 +1,4 @@
-"""Time encoding, decoding and ranked sampling of the shipped weights; print a table and write results/speed.json."""
+"""Time one and ten ranked samples with the shipped weights; print the figures and write results/speed.json."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from cflowtool.canvas import Settings
+from cflowtool.cli.process import keep_buffers
 from cflowtool.export import hardware
+from cflowtool.images import Picture
 from cflowtool.models import Sampler
+from cflowtool.restorer import Restorer
 from cflowtool.weights import load, registry
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -43,19 +48,18 @@ def count_encodes(model: Sampler) -> list[int]:
     return calls
 
 
-@torch.no_grad()
 def measure(name: str, path: Path, side: int, repeats: int) -> dict[str, Any]:
-    """Return one weight's times for an x of side x side pixels."""
-    model = load(path).model
-    x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
-    one = median_seconds(lambda: model.sample(x, 1, 0.8, 0).order(), repeats)
-    ten = median_seconds(lambda: model.sample(x, 10, 0.8, 0).ranked(), repeats)
-    calls = count_encodes(model)
-    model.sample(x, 10, 0.8, 0)
+    """Return one weight's times for a picture of side x side pixels, as the command restores it, without the files."""
+    restorer = Restorer(load(path), device="auto")
+    picture = Picture(np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8))
+    one = median_seconds(lambda: restorer.restore(picture, Settings(1, 0.8)).order, repeats)
+    ten = median_seconds(lambda: restorer.restore(picture, Settings(10, 0.8)).order, repeats)
+    calls = count_encodes(restorer.model)
+    restorer.restore(picture, Settings(10, 0.8))
     return {
         "weight": name,
         "x": f"{side} x {side}",
-        "encode_s": median_seconds(lambda: model.encode(x), repeats),
+        "device": str(restorer.device),
         "one_sample_s": one,
         "ten_ranked_s": ten,
         "ten_over_one": ten / one,
@@ -70,6 +74,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="height and width of x in pixels")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    keep_buffers()
     rows = [measure(name, path, options.side, options.repeats) for name, path in registry().items()]
     for row in rows:
         print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})

@@ -11,7 +11,7 @@ from cflowtool.restorer import Restorer
 from cflowtool.weights import load, resolve
 
 IMAGES = Path(__file__).parent / "images"
-TOP, LEFT, SIDE = 60, 250, 200
+TOP, LEFT, SIDE = 300, 120, 160
 
 
 def cut(picture: Picture) -> Picture:
@@ -22,11 +22,11 @@ def cut(picture: Picture) -> Picture:
 def tiles(drawn: Restoration, baseline: Picture) -> tuple[list[Picture], list[str]]:
     """Return bicubic, ten samples, most likely first, and the spread, with captions."""
     assert drawn.log_prob is not None and drawn.std is not None
-    best = drawn.log_prob[drawn.order[0]]
+    first = drawn.log_prob[drawn.order[0]]
     pictures, captions = [cut(baseline)], ["bicubic"]
     for rank, i in enumerate(drawn.order, 1):
         pictures.append(cut(drawn.pictures[i]))
-        captions.append(f"{rank}: log p {'' if rank == 1 else '1st '}{drawn.log_prob[i] - (rank > 1) * best:+.0f}")
+        captions.append(f"{rank}: log p = {first:.0f}" if rank == 1 else f"{rank}: {drawn.log_prob[i] - first:+.0f} nats")
     spread = views.spread_map(drawn.std[TOP : TOP + SIDE, LEFT : LEFT + SIDE], samples=len(drawn.pictures))
     return [*pictures, spread], [*captions, "spread"]
 
@@ -38,7 +38,7 @@ def main() -> None:
     drawn = restorer.restore(example, Settings(10, 0.8, 0, std=True))
     baseline = from_tensor(restorer.task.baseline(to_tensor(example))[0], example)
     pictures, captions = tiles(drawn, baseline)
-    images.write(IMAGES / "ten-samples.png", views.sheet(pictures, captions, columns=6, longest=256), overwrite=True)
+    images.write(IMAGES / "ten-samples.png", views.sheet(pictures, captions, columns=6, longest=320), overwrite=True)
 
 
 if __name__ == "__main__":
