@@ -26,7 +26,8 @@ def tiles(drawn: Restoration, baseline: Picture) -> tuple[list[Picture], list[st
     pictures, captions = [cut(baseline)], ["bicubic"]
     for rank, i in enumerate(drawn.order, 1):
         pictures.append(cut(drawn.pictures[i]))
-        captions.append(f"{rank}: log p = {first:.0f}" if rank == 1 else f"{rank}: {drawn.log_prob[i] - first:+.0f} nats")
+        said = f"log p = {first:.0f}" if rank == 1 else f"{drawn.log_prob[i] - first:+.0f} nats"
+        captions.append(f"{rank}: {said}")
     spread = views.spread_map(drawn.std[TOP : TOP + SIDE, LEFT : LEFT + SIDE], samples=len(drawn.pictures))
     return [*pictures, spread], [*captions, "spread"]
 
