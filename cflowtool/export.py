@@ -20,6 +20,7 @@ from .trainer import Trainer
 from .weights import DataSet, WeightCard, save
 
 _CALIBRATION_PHOTOS, _CALIBRATION_SIDE = 24, 128
+_WITHOUT_EFFECT = {"--resume", "--json", "--quiet", "--debug"}
 _TERMS = re.compile(r"(?:Licen[cs]e|Terms stated by the origin):\s*(.+?)(?:\.\s|\.?$)", re.MULTILINE)
 
 
@@ -49,9 +50,15 @@ def data_sets(folders: list[Path]) -> list[DataSet]:
 
 
 def command() -> str:
-    """Return the command as typed, without this machine's folders and without --resume."""
-    words = ["cflow", *(word for word in sys.argv[1:] if word != "--resume")]
-    return shlex.join(re.sub(r"(^|=)/(?:.*/)?", r"\1", word) for word in words)
+    """Return the command as typed, without what does not decide the weight and without this machine's folders."""
+    words = iter(sys.argv[1:])
+    kept = ["cflow"]
+    for word in words:
+        if word in ("-o", "--out"):
+            next(words, None)
+        elif word not in _WITHOUT_EFFECT and not word.startswith("--out="):
+            kept.append(re.sub(r"(^|=)/(?:.*/)?", r"\1", word))
+    return shlex.join(kept)
 
 
 def export(trainer: Trainer, path: Path) -> WeightCard:

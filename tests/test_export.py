@@ -27,6 +27,9 @@ def test_data_sets_count_what_is_trained_on(tmp_path: Path, photo: Callable[...,
     )
 
 
-def test_a_command_names_no_place_of_this_machine_and_no_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["cflow", "train", "x", "--data", "/a/b/c", "--resume", "--data", "../d"])
-    assert command() == "cflow train x --data c --data ../d"
+@pytest.mark.parametrize("extra", [["--resume"], ["--out", "/x/y"], ["-o", "r"], ["--out=r", "--json", "--quiet"], []])
+def test_a_command_says_what_decides_the_weight_and_nothing_else(
+    extra: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["cflow", "train", "x", "--data", "/a/b/c", *extra, "--data=/e/f", "--steps", "3"])
+    assert command() == "cflow train x --data c --data=f --steps 3"
