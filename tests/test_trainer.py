@@ -1,6 +1,7 @@
 """Training repeats itself: from the same seed, and across an interruption."""
 
 import math
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from accelerate.state import AcceleratorState
 
 from cflowtool import checkpoint
 from cflowtool.dataset import held_out
-from cflowtool.errors import Diverged, UsageError
+from cflowtool.errors import Diverged, RecipeError, UsageError
 from cflowtool.flows.actnorm import ActNorm
 from cflowtool.recipes import Recipe, TrainSpec
 from cflowtool.trainer import Trainer, TrainOptions, generator_of, learning_rate
@@ -218,3 +219,30 @@ def test_every_step_of_every_seed_has_randomness_of_its_own() -> None:
     draws = [torch.rand(4, generator=generator_of(seed, step)) for seed in (0, 1, 7) for step in (0, 1, 2)]
     assert torch.stack(draws).unique(dim=0).shape[0] == 9
     assert torch.equal(torch.rand(4, generator=generator_of(7, 2)), draws[-1])
+
+
+def test_an_interrupt_ends_the_run_between_two_steps_with_its_state_saved(photos: Path, tmp_path: Path) -> None:
+    def interrupt(event: dict[str, Any]) -> None:
+        if event.get("step") == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    told = TrainOptions(data=[photos], out=tmp_path / "parts", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(recipe(), told, interrupt).run()
+    resumed = trainer(recipe(), photos, tmp_path / "parts", resume=True)
+    assert resumed.state.step == 2
+    resumed.run()
+    straight = trainer(recipe(), photos, tmp_path / "straight")
+    straight.run()
+    assert_equal(state_of(resumed), state_of(straight))
+
+
+def test_a_run_cut_short_by_time_still_trains_the_flow(photos: Path, tmp_path: Path) -> None:
+    run = trainer(recipe(mean_steps=3, steps=100_000), photos, tmp_path, max_seconds=1.5)
+    run.run()
+    assert run.progress == 1.0 and not run.state.warm
+
+
+def test_crops_that_do_not_fit_the_model_are_a_recipe_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError):
+        trainer(recipe(crop=9), photos, tmp_path)
