@@ -54,13 +54,13 @@ class Evaluation:
         results = {
             "temp0": to_tensor(self._restore(x_picture, 1, 0.0).pictures[0]),
             "mean": to_tensor(drawn.mean or drawn.pictures[0]),
-            "bicubic": task.baseline(x),
+            task.baseline_name: task.baseline(x),
         }
         if drawn.log_prob is not None:
             results["best"] = to_tensor(drawn.pictures[drawn.order[0]])
         row: dict[str, Any] = {"results": {name: task.metrics(result, truth) for name, result in results.items()}}
         row["consistency_db"] = fmean(drawn.consistency)
-        row["exploded"] = fmean(exploded(to_tensor(p), results["bicubic"][0]) for p in drawn.pictures)
+        row["exploded"] = fmean(exploded(to_tensor(p), results[task.baseline_name][0]) for p in drawn.pictures)
         if drawn.log_prob is not None:
             row["bits_per_dim"] = self.restorer.score(x_picture, [as_picture(truth[0])])[0].bits_per_dim
         return row | self._calibration(truth)

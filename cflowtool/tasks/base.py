@@ -16,6 +16,7 @@ class Task(ABC):
 
     name: str
     scale: int = 1
+    baseline_name: str
 
     @abstractmethod
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ class SuperResolve(Task):
     """y is the image, x is y at 1 / scale of its size, rounded to 8 bit (CNF section 5.1)."""
 
     name = "super-resolve"
+    baseline_name = "bicubic"
 
     def __init__(self, scale: int = 2) -> None:
         self.scale = scale
