@@ -75,10 +75,10 @@ class Canvas:
     """
 
     def __init__(
-        self, like: Picture, x: Tensor, padded: Tensor, task: Task, scale: int, settings: Settings, tiled: bool
+        self, like: Picture, x: Tensor, dims: int, task: Task, scale: int, settings: Settings, tiled: bool
     ) -> None:
         self.like, self.task, self.scale, self.indices, self.tiled = like, task, scale, settings.indices, tiled
-        self.padded_size = padded.shape[-2] * scale, padded.shape[-1] * scale
+        self.dims = dims
         self.height, self.width = x.shape[-2] * scale, x.shape[-1] * scale
         self.channels = 1 if like.grey else 3
         self.levels: dict[int, Array] = {}
@@ -160,8 +160,8 @@ class Canvas:
         """Return the finished samples in the order drawn."""
         indices = self.indices
         log_prob = [self.log_prob[k] for k in indices] if self.log_prob else None
-        dims = self.padded_size[0] * self.padded_size[1] * 3
-        bits = bits_per_dim(torch.tensor(log_prob, dtype=torch.float64), dims, self.like.levels) if log_prob else None
+        log_probs = torch.tensor(log_prob, dtype=torch.float64) if log_prob else None
+        bits = None if log_probs is None else bits_per_dim(log_probs, self.dims, self.like.levels)
         return Restoration(
             pictures=[with_pixels(self.levels[k], self.like) for k in indices],
             indices=indices,

@@ -37,7 +37,8 @@ class ModelSpec(_Strict):
 class TrainSpec(_Strict):
     """Optimisation: Adam, linear warm-up, constant rate, cosine decay over the last ``decay`` share of the run.
 
-    The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both shares.
+    Every ``gamma_every`` steps the rate is multiplied by ``gamma``, and at step ``drop_at`` once by a tenth (CAFLOW
+    appendix B). The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both shares.
     """
 
     steps: int = Field(gt=0)
@@ -46,6 +47,9 @@ class TrainSpec(_Strict):
     learning_rate: float = Field(1e-3, gt=0)
     warm_up: int = Field(500, ge=0)
     decay: float = Field(0.5, ge=0, le=1)
+    gamma: float = Field(1.0, gt=0, le=1)
+    gamma_every: int = Field(1, gt=0)
+    drop_at: int | None = Field(None, gt=0)
     mean_steps: int = Field(0, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
@@ -122,9 +126,11 @@ def model_config(recipe: Recipe) -> Any:
 
 def check(recipe: Recipe) -> None:
     """Raise ValueError or TypeError unless task and model can be made of the recipe and fit each other."""
-    scales = make_task(recipe).scale, model_config(recipe).scale
-    if scales[0] != scales[1]:
-        raise ValueError(f"the task's scale is {scales[0]}, the model's {scales[1]}")
+    task, config = make_task(recipe), model_config(recipe)
+    wanted = {"scale": task.scale, "in_channels": task.x_channels, "channels": task.y_channels}
+    for key, value in wanted.items():
+        if getattr(config, key) != value:
+            raise ValueError(f"the task's {key} is {value}, the model's {getattr(config, key)}")
 
 
 def build(recipe: Recipe) -> Sampler:

@@ -211,6 +211,9 @@ def test_the_ends_of_the_rate_are_a_small_step_and_none() -> None:
     rates = [learning_rate(spec, step, step / 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(0.001) and rates[99] == rates[499] == 0.1
     assert rates[750] == pytest.approx(0.05) and rates[999] < 1e-5 and learning_rate(spec, 1000, 1.0) == 0
+    stepped = TrainSpec(steps=99, warm_up=0, decay=0.0, learning_rate=1.0, gamma=0.5, gamma_every=3, drop_at=6)
+    rates = [learning_rate(stepped, step, step / 99) for step in range(9)]
+    assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.025, 0.025, 0.025])
     flat = TrainSpec(steps=9, warm_up=0, decay=0.0, learning_rate=0.1)
     assert {learning_rate(flat, step, step / 9) for step in range(9)} == {0.1}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nets.coupling import CouplingNet
 from .transform import Transform, bounded, total
@@ -40,3 +40,15 @@ class AffineCoupling(Transform):
         changed, kept = z.split((self.changed, self.kept), 1)
         log_scale, shift = self._scale_and_shift(kept, context)
         return torch.cat(((changed - shift) * (-log_scale).exp(), kept), 1), -total(log_scale, z.shape[0])
+
+
+class UnconditionalCoupling(AffineCoupling):
+    """The same without x, z0 = exp(s(y1)) y0 + t(y1): the first convolution has a bias in the context's place."""
+
+    def __init__(self, channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> None:
+        super().__init__(channels, width, scale_bound, shift_bound)
+        self.context_channels = 0
+        self.bias = nn.Parameter(torch.zeros(1, width, 1, 1))
+
+    def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return super()._scale_and_shift(kept, self.bias)

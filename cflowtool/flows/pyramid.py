@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .coupling import AffineCoupling
 from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
+from .injector import AffineInjector
 from .linear import Transition
 from .squeeze import Squeeze
 from .transform import Transform
@@ -53,6 +54,12 @@ def affine_step(width: int, scale_bound: float, shift_bound: float) -> Step:
         return Chain([Transition(channels), AffineCoupling(channels, width, scale_bound, shift_bound)])
 
     return make
+
+
+def conditional_step(channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> Transform:
+    """Return activation normalization -> 1x1 convolution -> affine injector -> coupling (CAFLOW appendix A.2)."""
+    coupling = AffineCoupling(channels, width, scale_bound, shift_bound)
+    return Chain([Transition(channels), AffineInjector(channels), coupling])
 
 
 class Pyramid(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NoLikelihood
+from ..flows.dequantize import uniform_dequantize
 from ..flows.gaussian import Latent, NoiseField
 from ..flows.pyramid import Context
+from ..flows.transform import total_constant
 
 Corner = tuple[int, int]
 
@@ -49,13 +52,20 @@ class Draws:
 class Sampler(nn.Module):
     """A conditional generative model: noise eps and x to y. All four papers are this much.
 
-    y is ``scale`` times as large as x; what is more than ``reach`` pixels of x away has no influence on y.
+    x has ``in_channels`` channels, y ``channels`` and ``scale`` times its size; what is more than ``reach`` pixels of x
+    away has no influence on y.
     """
 
     Config: ClassVar[type[Any]]
     size: SizeRule
     scale: int
     reach: int
+    in_channels: int = 3
+    channels: int = 3
+
+    def dims(self, height: int, width: int) -> int:
+        """Return how many values of y are unknown given an x of height x width: what bits per dimension divide by."""
+        return self.channels * height * width * self.scale**2
 
     def encode(self, x: Tensor) -> Context:
         """Return everything that depends on x (B, C, h, w) alone: heavy, once per image."""
@@ -100,7 +110,13 @@ class Sampler(nn.Module):
 
 
 class Density(Sampler):
-    """A sampler that knows the probability density of what it samples."""
+    """A sampler that knows the probability density of what it samples.
+
+    Discrete y has ``levels`` levels; ``variational`` says that a learned q(v|y, x) spreads each over its cell.
+    """
+
+    levels: int = 256
+    variational: bool = False
 
     def log_prob(self, y: Tensor, x: Tensor) -> Tensor:
         """Return log p(y|x) in nats, (B,), of y (B, C, H, W) in units where the pixel range is [0, 1]."""
@@ -109,6 +125,15 @@ class Density(Sampler):
     def log_prob_given(self, y: Tensor, context: Context) -> Tensor:
         """Return log p(y|x), (B,), of an x that is encoded already (a context of batch 1 serves every y)."""
         raise NotImplementedError
+
+    def log_mass_given(self, y: Tensor, context: Context, generator: torch.Generator | None = None) -> Tensor:
+        """Return log P(y|x) in nats, (B,), of a discrete y: its cell's volume times the density at the midpoint.
+
+        With a generator the density is taken where noise of it falls in the cell, whose mean is a lower bound.
+        """
+        v = y if generator is None else uniform_dequantize(y, self.levels, generator)
+        cell = torch.as_tensor(-y.shape[1] * math.log(self.levels), dtype=y.dtype, device=y.device)
+        return self.log_prob_given(v, context) + total_constant(cell, y)
 
 
 def per_sample(context: Context, samples: int) -> Context:

@@ -25,6 +25,7 @@ class CNFConfig:
     """Sizes of a CNF; the defaults are the paper's (section 5.1) where it gives them."""
 
     scale: int = 2
+    in_channels: int = 3
     channels: int = 3
     levels: int = 2
     steps: int = 8
@@ -61,11 +62,17 @@ class CNF(Density):
     def __init__(self, config: CNFConfig) -> None:
         super().__init__()
         self.config = config
-        self.scale = config.scale
+        self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
         self.size = SizeRule(multiple_of=max(1, 2**config.levels // config.scale))
         self.reach = receptive_field(config)
         self.encoder = Encoder(
-            config.scale, config.channels, config.trunk_channels, config.blocks, config.growth, config.shift
+            config.scale,
+            config.channels,
+            config.trunk_channels,
+            config.blocks,
+            config.growth,
+            config.shift,
+            config.in_channels,
         )
         self.injector = AffineInjector(config.channels, _LOG_SCALE_CENTRE)
         self.injector.log_spread = math.log(config.spread)

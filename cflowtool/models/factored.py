@@ -25,6 +25,7 @@ class FactoredConfig:
     """Sizes of the baseline; growth 55 on 16 blocks matches the paper's parameter budget (CNF section 5.1)."""
 
     scale: int = 2
+    in_channels: int = 3
     channels: int = 3
     trunk_channels: int = 64
     blocks: int = 16
@@ -45,11 +46,18 @@ class Factored(Density):
     def __init__(self, config: FactoredConfig) -> None:
         super().__init__()
         self.config = config
-        self.scale = config.scale
+        self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
+        self.levels = config.levels
         self.size = SizeRule()
         self.reach = 3 + config.blocks * (15 if config.growth else 2)
         self.encoder = Encoder(
-            config.scale, config.channels, config.trunk_channels, config.blocks, config.growth, config.shift
+            config.scale,
+            config.channels,
+            config.trunk_channels,
+            config.blocks,
+            config.growth,
+            config.shift,
+            config.in_channels,
         )
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
@@ -64,12 +72,12 @@ class Factored(Density):
     def log_prob_given(self, y: Tensor, context: Context) -> Tensor:
         """Return log p(y|x), (B,), in nats."""
         location, log_scale = context[0].chunk(2, 1)
-        half, inverse = 0.5 / self.config.levels, (-log_scale).exp()
+        half, inverse = 0.5 / self.levels, (-log_scale).exp()
         upper, lower = (y - location + half) * inverse, (y - location - half) * inverse
         log_mass = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
         log_mass = torch.where(y < 2 * half, F.logsigmoid(upper), log_mass)
         log_mass = torch.where(y > 1 - 2 * half, F.logsigmoid(-lower), log_mass)
-        return total(log_mass + math.log(self.config.levels), y.shape[0])
+        return total(log_mass + math.log(self.levels), y.shape[0])
 
     def decode(self, eps: Latent, context: Context) -> Draws:
         """Return y = mu + s logit(Phi(eps)) and its log-probability, of noise (B, N, C, H, W)."""
@@ -83,7 +91,7 @@ class Factored(Density):
 
     def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return bits per dimension, (B,)."""
-        return bits_per_dim(self.log_prob(y, x), y[0].numel(), self.config.levels)
+        return bits_per_dim(self.log_prob(y, x), y[0].numel(), self.levels)
 
     def warm_loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the absolute error of the location alone, in thousandths of the pixel range, (B,)."""

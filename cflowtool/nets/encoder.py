@@ -18,15 +18,23 @@ class Encoder(nn.Module):
     """x (B, C_x, h, w) -> features (B, channels, h, w), shift and raw log-scale (B, C_y, scale h, scale w).
 
     The shift is where y is expected: 1/2 ("none"), the bicubic upsampling of x ("bicubic"), or that plus what the
-    trunk predicts ("mean"). The raw log-scale is what the trunk says of the spread around it.
+    trunk predicts ("mean"). An x with fewer channels than y is no picture of it: 1/2 stands for its upsampling; of
+    one with more, the first C_y are. The raw log-scale is what the trunk says of the spread around the shift.
     """
 
     def __init__(
-        self, scale: int, out_channels: int, channels: int, blocks: int, growth: int = 0, shift: Shift = "mean"
+        self,
+        scale: int,
+        out_channels: int,
+        channels: int,
+        blocks: int,
+        growth: int = 0,
+        shift: Shift = "mean",
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         self.scale, self.shift = scale, shift
-        self.trunk = Trunk(3, channels, blocks, growth)
+        self.trunk = Trunk(in_channels, channels, blocks, growth)
         self.head = ImageHead(channels, 2 * out_channels, scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,7 +42,13 @@ class Encoder(nn.Module):
         features = self.trunk(x - 0.5)
         with torch.autocast(x.device.type, enabled=False):
             guess, raw = self.head(features.to(x.dtype)).chunk(2, 1)
-        if self.shift == "none":
-            return features, torch.full_like(guess, 0.5), raw
-        base = bicubic_resize(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+        base = guess_from(x, guess.shape[1], self.scale, self.shift)
         return features, base + guess if self.shift == "mean" else base, raw
+
+
+def guess_from(x: Tensor, channels: int, scale: int, shift: Shift) -> Tensor:
+    """Return (B, channels, scale h, scale w), where y is expected before anything is learned: 1/2 or x, upsampled."""
+    size = x.shape[-2] * scale, x.shape[-1] * scale
+    if shift == "none" or x.shape[1] < channels:
+        return x.new_full((x.shape[0], channels, *size), 0.5)
+    return bicubic_resize(x[:, :channels], size) if scale > 1 else x[:, :channels]

@@ -11,11 +11,15 @@ from torch import Tensor
 class Task(ABC):
     """Turns images into (x, y) and back; y is ``scale`` times as large as x.
 
-    Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints.
+    Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints; x has ``x_channels`` channels, y
+    ``y_channels`` of ``levels`` levels.
     """
 
     name: str
     scale: int = 1
+    x_channels: int = 3
+    y_channels: int = 3
+    levels: int = 256
     baseline_name: str
 
     @abstractmethod

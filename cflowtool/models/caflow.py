@@ -1,0 +1,269 @@
+"""CAFLOW: conditional autoregressive flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..flows.dequantize import VariationalDequantizer, standard_normal, uniform_dequantize
+from ..flows.gaussian import Latent, standard_normal_log_prob
+from ..flows.linear import Transition
+from ..flows.multiscale import MultiScale
+from ..flows.pyramid import Chain, Context, conditional_step
+from ..flows.squeeze import Squeeze
+from ..metrics.likelihood import bits_per_dim
+from ..nets.condition import ConditionNet
+from ..nets.encoder import Shift, guess_from
+from .base import Density, Draws, SizeRule, per_sample
+
+
+@dataclass(frozen=True)
+class CAFLOWConfig:
+    """Sizes of a CAFLOW; the defaults are the paper's for super-resolution (appendix B.1).
+
+    ``factorization`` is the paper's, P(L_i | L_<i, D_<=i), or that of DUAL-GLOW, P(L_i | D_i) (section 3.1).
+    """
+
+    scale: int = 4
+    in_channels: int = 3
+    channels: int = 3
+    scales: int = 3
+    condition_steps: int = 16
+    target_steps: int = 32
+    steps: int = 12
+    width: int = 64
+    conditional_width: int = 32
+    regularization: float = 0.01
+    factorization: Literal["autoregressive", "dual-glow"] = "autoregressive"
+    shared: bool = False
+    dequantization: Literal["uniform", "variational"] = "variational"
+    dequantization_steps: int = 4
+    shift: Shift = "none"
+    scale_bound: float = 1.0
+    shift_bound: float = 4.0
+
+
+class ConditionalBlock(nn.Module):
+    """f_j: squeeze -> two transition steps -> K conditional steps, given d_j and perhaps l_j (CAFLOW section 4.2).
+
+    Given d_j alone the context is complete in ``known``; given l_j too, ``context`` completes it sample by sample.
+    """
+
+    transition_steps = 2
+
+    def __init__(self, channels: int, known: int, drawn: int, config: CAFLOWConfig) -> None:
+        super().__init__()
+        inner, width = 4 * channels, config.conditional_width
+        bounds = config.scale_bound, config.shift_bound
+        self.squeeze = Squeeze()
+        self.transitions = Chain([Transition(inner) for _ in range(self.transition_steps)])
+        self.steps = Chain([conditional_step(inner, width, *bounds) for _ in range(config.steps)])
+        self.net = ConditionNet(4 * known, 4 * drawn, config.steps, inner, width)
+        self.drawn = drawn
+
+    def known(self, d: Tensor) -> Tensor:
+        """Return what d_j (B, known, h, w) decides of the context, at (h / 2, w / 2)."""
+        hidden = self.net.hidden(F.pixel_unshuffle(d, 2))
+        return hidden if self.drawn else self.net(hidden)
+
+    def context(self, known: Tensor, drawn: Tensor) -> Tensor:
+        """Return the steps' context."""
+        return self.net(known, F.pixel_unshuffle(drawn, 2)) if self.drawn else known
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_j(y), (B, 4C, h / 2, w / 2), and its log-det (B,)."""
+        y, first = self.transitions(self.squeeze(y, context)[0], context[:, :0])
+        y, second = self.steps(y, context)
+        return y, first + second
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_j^-1(z), (B, C, h, w), and its log-det (B,)."""
+        z, second = self.steps.inverse(z, context)
+        z, first = self.transitions.inverse(z, context[:, :0])
+        return self.squeeze.inverse(z, context)[0], first + second
+
+
+class Component(nn.Module):
+    """F_i: L_i <-> (z_i, ..., z_0), one block a scale from i down to ``lowest``; half is split off after each.
+
+    ``blocks`` is f_i, ..., f_lowest in this order, and so are the contexts and the latents l_i, ..., l_lowest, of
+    which the first is not looked at.
+    """
+
+    def __init__(self, blocks: list[ConditionalBlock]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def _contexts(self, known: Context, lower: Latent) -> list[Tensor]:
+        return [block.context(k, low) for block, k, low in zip(self.blocks, known, lower, strict=True)]  # type: ignore[operator]
+
+    def forward(self, y: Tensor, known: Context, lower: Latent) -> tuple[Latent, Tensor]:
+        """Return the noise of y = l_i and log|det d noise / d l_i|, (B,), given ``lower`` = (l_i, ..., l_lowest)."""
+        latent: list[Tensor] = []
+        log_det = y.new_zeros(y.shape[0])
+        for block, context in zip(self.blocks, self._contexts(known, lower), strict=True):
+            y, change = block(y, context)
+            log_det = log_det + change
+            if len(latent) < len(self.blocks) - 1:
+                y, split = y.chunk(2, 1)
+                latent.append(split)
+        return (*latent, y), log_det
+
+    def inverse(self, eps: Latent, known: Context, lower: Latent) -> tuple[Tensor, Tensor]:
+        """Return l_i and log|det d l_i / d noise|, (B,); of ``lower`` the first is not looked at."""
+        log_det, z = eps[0].new_zeros(eps[0].shape[0]), eps[-1][:, :0]
+        steps = zip(self.blocks, self._contexts(known, lower), eps, strict=True)
+        for block, context, noise in reversed(list(steps)):
+            z, change = block.inverse(torch.cat((z, noise), 1), context)  # type: ignore[operator]
+            log_det = log_det + change
+        return z, log_det
+
+
+def receptive_field(config: CAFLOWConfig) -> int:
+    """Return how many pixels of x away a value can influence y: every convolution one after another."""
+    net, tail = 2, 1  # a coupling's or an injector's two 3x3 convolutions; what a squeeze reaches to one side
+    scales = range(1, config.scales + 1)
+    unconditional = sum((net * (config.condition_steps + config.target_steps) + 2 * tail) * 2**s for s in scales)
+    blocks = sum((net * (config.steps + 1) + tail) * 2 ** (s + 1) for i in scales for s in range(i, config.scales + 1))
+    return 2 + -(-(unconditional + blocks) // config.scale)
+
+
+class CAFLOW(Density):
+    """log p(w|y) = log|det dT/dw| + sum_i log p(F_i(l_i; l_<i, d_<=i)) + log|det dF_i/dl_i| (CAFLOW equation 9).
+
+    Here y is what the paper calls W and x, brought to y's size, what it calls Y. R(x) = (d_{n-1}, ..., d_0) and
+    T(y) = (l_{n-1}, ..., l_0). ``shared`` makes the f_j^i with i > j one (appendix D): 2n - 1 blocks instead of
+    n (n + 1) / 2. The context is the shift, what every block makes of d_j, and what the dequantizer makes of x.
+    """
+
+    Config = CAFLOWConfig
+
+    def __init__(self, config: CAFLOWConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
+        self.size = SizeRule(multiple_of=max(1, 2 ** (config.scales + 1) // config.scale))
+        self.reach = receptive_field(config)
+        self.variational = config.dequantization == "variational"
+        bounds = config.scale_bound, config.shift_bound
+        make = config.scales, config.condition_steps, config.width, *bounds
+        self.condition_flow = MultiScale(config.in_channels, *make)
+        make = config.scales, config.target_steps, config.width, *bounds
+        self.target_flow = MultiScale(config.channels, *make)
+        self.components = nn.ModuleList(Component(blocks) for blocks in self._blocks())
+        if self.variational:
+            self.dequantizer = VariationalDequantizer(
+                config.channels, config.in_channels, config.dequantization_steps, config.conditional_width
+            )
+
+    def _blocks(self) -> list[list[ConditionalBlock]]:
+        """Return the blocks of F_{n-1}, ..., F_0, each from its own scale down; latents run from fine to coarse."""
+        config, d, latent = self.config, self.condition_flow.widths, self.target_flow.widths
+        shared: dict[int, ConditionalBlock] = {}
+        found: list[list[ConditionalBlock]] = []
+        for own in range(config.scales):
+            channels, blocks = latent[own], [ConditionalBlock(latent[own], d[own], 0, config)]
+            lower = range(own + 1, config.scales) if config.factorization == "autoregressive" else ()
+            for j in lower:
+                channels *= 2  # four times by the squeeze, half by the split
+                block = shared.get(j) or ConditionalBlock(channels, d[j], latent[j], config)
+                if config.shared:
+                    shared[j] = block
+                blocks.append(block)
+            found.append(blocks)
+        return found
+
+    def _shapes(self, own: int, height: int, width: int) -> list[tuple[int, int, int]]:
+        channels, h, w = self.target_flow.latent_shapes(height, width)[own]
+        count = len(self.components[own].blocks)  # type: ignore[arg-type]
+        rows = []
+        for k in range(count):
+            channels, h, w = 4 * channels, h // 2, w // 2
+            if k < count - 1:
+                channels //= 2
+            rows.append((channels, h, w))
+        return rows
+
+    def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Return (channels, h, w) of the noise of F_{n-1}, ..., F_0, each fine to coarse, for x of height x width."""
+        size = height * self.scale, width * self.scale
+        return [shape for own in range(self.config.scales) for shape in self._shapes(own, *size)]
+
+    def _at_target_size(self, x: Tensor) -> Tensor:
+        return guess_from(x, self.in_channels, self.scale, "bicubic")
+
+    def _known(self, x: Tensor, d: Latent) -> Context:
+        """Return the context of x at y's size and its latents d, the finest first."""
+        entries = [guess_from(x, self.channels, 1, self.config.shift)]
+        for own, component in enumerate(self.components):
+            blocks: list[ConditionalBlock] = list(component.blocks)  # type: ignore[arg-type]
+            entries += [block.known(part) for block, part in zip(blocks, d[own:], strict=False)]
+        if self.variational:
+            entries.append(self.dequantizer.condition(x))
+        return tuple(entries)
+
+    def encode(self, x: Tensor) -> Context:
+        """Return the shift (B, C, H, W), every block's share of the context and, if there is one, the dequantizer's."""
+        full = self._at_target_size(x)
+        return self._known(full, self.condition_flow(full - 0.5)[0])
+
+    def _of(self, context: Context) -> list[Context]:
+        """Return the blocks' entries of the context, component by component."""
+        counts = [len(component.blocks) for component in self.components]  # type: ignore[arg-type]
+        starts = [1 + sum(counts[:k]) for k in range(len(counts))]
+        return [context[start : start + count] for start, count in zip(starts, counts, strict=True)]
+
+    def component_log_prob(self, own: int, latent: Latent, known: Context) -> Tensor:
+        """Return log P(l_i | l_<i, d_<=i), (B,), with i = n - 1 - ``own``, of ``latent`` = (l_{n-1}, ..., l_0)."""
+        component = self.components[own]
+        lower = latent[own : own + len(known)]
+        eps, log_det = component(lower[0], known, lower)
+        return sum((standard_normal_log_prob(e) for e in eps), start=log_det)
+
+    def log_prob_given(self, y: Tensor, context: Context) -> Tensor:
+        """Return log p(y|x), (B,), in nats (CAFLOW equation 9)."""
+        latent, log_det = self.target_flow(y - context[0])
+        terms = (self.component_log_prob(own, latent, known) for own, known in enumerate(self._of(context)))
+        return sum(terms, start=log_det)
+
+    def log_mass_given(self, y: Tensor, context: Context, generator: torch.Generator | None = None) -> Tensor:
+        """Return log P(y|x), (B,), of a discrete y: log p(v|x) - log q(v|y, x) at noise of the generator.
+
+        Without a generator the noise is always the same; with uniform dequantization it is then none.
+        """
+        if not self.variational:
+            return super().log_mass_given(y, context, generator)
+        v, log_q = self.dequantizer(y, standard_normal(y, generator), context[-1])
+        return self.log_prob_given(v, context) - log_q
+
+    def decode(self, eps: Latent, context: Context) -> Draws:
+        """Return y and log p(y|x) gathered on the way, of noise (B, N, c, h, w) a scale: G_0, ..., G_{n-1}, T^-1."""
+        batch, samples = eps[0].shape[:2]
+        flat, context = tuple(e.flatten(0, 1) for e in eps), per_sample(context, samples)
+        log_prob = sum((standard_normal_log_prob(e) for e in flat), start=flat[0].new_zeros(batch * samples))
+        latent: Latent = ()
+        rest = flat
+        for component, known in zip(reversed(self.components), reversed(self._of(context)), strict=True):
+            rest, own = rest[: -len(known)], rest[-len(known) :]
+            lower = (own[0], *latent)[: len(known)]
+            found, log_det = component.inverse(own, known, lower)  # type: ignore[operator]
+            log_prob, latent = log_prob - log_det, (found, *latent)
+        y, log_det = self.target_flow.inverse(latent)
+        y = y + context[0]
+        return Draws(y.unflatten(0, (batch, samples)), (log_prob - log_det).view(batch, samples))
+
+    def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return -(log P(y|x) + lambda log p(x)) in bits per dimension of y, (B,) (CAFLOW section 4.3).
+
+        x too is dequantized: an upsampled image is not everywhere in its space and has no density otherwise.
+        """
+        full = self._at_target_size(x)
+        d, log_det = self.condition_flow(uniform_dequantize(full, 256, generator) - 0.5)
+        log_p_x = sum((standard_normal_log_prob(e) for e in d), start=log_det)
+        log_mass = self.log_mass_given(y, self._known(full, d), generator)
+        dims, weight = y[0].numel(), self.config.regularization
+        return bits_per_dim(log_mass, dims, 1) + weight * bits_per_dim(log_p_x, dims, 1)
