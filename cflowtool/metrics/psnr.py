@@ -29,12 +29,14 @@ def psnr_y(result: Tensor, truth: Tensor, border: int = 0) -> float:
     return _psnr(luma(cut(result, border)) - luma(cut(truth, border)))
 
 
-def psnr_rgb(result: Tensor, truth: Tensor, border: int = 0) -> float:
-    """PSNR over all three channels in dB, otherwise as `psnr_y`."""
+def psnr_rgb(result: Tensor, truth: Tensor, border: int = 0, mask: Tensor | None = None) -> float:
+    """PSNR over all three channels in dB, otherwise as `psnr_y`; of the pixels in the boolean `mask` (H, W) alone when
+    there is one, as of the hole when inpainting. Raises ValueError for a mask that does not fit or is empty."""
     same_shape(result, truth)
     if result.dtype != torch.uint8 or truth.dtype != torch.uint8:
         raise ValueError(f"psnr_rgb wants uint8, not {result.dtype} and {truth.dtype}")
-    return _psnr(cut(result, border).double() - cut(truth, border).double())
+    difference = cut(result, border).double() - cut(truth, border).double()
+    return _psnr(difference if mask is None else difference[..., _kept(mask, truth, border)])
 
 
 def same_shape(result: Tensor, truth: Tensor) -> None:
@@ -49,6 +51,15 @@ def cut(image: Tensor, border: int) -> Tensor:
     if border < 0 or min(height, width) <= 2 * border:
         raise ValueError(f"no pixel of {height} x {width} is left inside a border of {border}")
     return image[..., border : height - border, border : width - border]
+
+
+def _kept(mask: Tensor, image: Tensor, border: int) -> Tensor:
+    if mask.dtype != torch.bool or mask.shape != image.shape[-2:]:
+        raise ValueError(f"a boolean mask {tuple(image.shape[-2:])} wanted, not {mask.dtype} {tuple(mask.shape)}")
+    kept = cut(mask, border)
+    if not kept.any():
+        raise ValueError("the mask holds no pixel to measure")
+    return kept
 
 
 def _psnr(difference: Tensor) -> float:

@@ -45,3 +45,22 @@ def test_what_cannot_be_compared_is_refused(other: torch.Tensor, border: int) ->
     for measure in (psnr_y, psnr_rgb):
         with pytest.raises(ValueError, match=r"shapes|uint8|border"):
             measure(other, IMAGE, border)
+
+
+def test_psnr_in_a_mask_and_outside_of_it_make_up_the_whole() -> None:
+    other = (IMAGE.int() + torch.randint(-9, 9, IMAGE.shape, generator=torch.Generator().manual_seed(1))).byte()
+    mask = torch.rand(IMAGE.shape[1:], generator=torch.Generator().manual_seed(2)) < 0.3
+    whole, hole, rest = (255**2 / 10 ** (psnr_rgb(other, IMAGE, 1, m) / 10) for m in (None, mask, ~mask))
+    share = mask[1:-1, 1:-1].double().mean().item()
+    assert share * hole + (1 - share) * rest == pytest.approx(whole)
+    assert psnr_rgb(other, IMAGE, mask=torch.ones_like(mask)) == psnr_rgb(other, IMAGE)
+    patched = torch.where(mask, other, IMAGE)
+    assert psnr_rgb(patched[None], IMAGE[None], mask=mask) == pytest.approx(psnr_rgb(other, IMAGE, mask=mask))
+    assert psnr_rgb(patched, IMAGE, mask=~mask) == math.inf
+
+
+def test_a_mask_that_does_not_fit_or_is_empty_is_refused() -> None:
+    mask = torch.zeros(IMAGE.shape[1:], dtype=torch.bool)
+    for wrong, message in [(mask.byte(), "boolean"), (mask[1:], "boolean"), (mask, "no pixel")]:
+        with pytest.raises(ValueError, match=message):
+            psnr_rgb(IMAGE, IMAGE, mask=wrong)
