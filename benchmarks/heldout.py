@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     options = parser.parse_args()
     paths = [path for path in find(options.data) if held_out(path)]
-    for number, crop in enumerate(centres(paths, options.side, options.count)):
+    for number, crop in enumerate(centres(paths, (options.side, options.side), options.count)):
         images.write(options.out / f"{number:02}.png", as_picture(crop[0]), overwrite=True)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .metrics.calibration import coverage
 from .models import CNF, Sampler
-from .recipes import Recipe
+from .recipes import Recipe, make_task
 
 _SAMPLES = 50
 _LEVELS = (0.5, 0.9)
@@ -41,8 +41,8 @@ def fit_spread(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 
 def calibrated(recipe: Recipe, model: Sampler, pairs: Sequence[tuple[Tensor, Tensor]]) -> Recipe:
-    """Return the recipe with the model's spread fitted on (x, y) of training photographs; other models keep theirs."""
-    if not isinstance(model, CNF) or model.config.shift == "none":
+    """Return the recipe with the model's spread fitted on (x, y) of training photographs; others keep theirs."""
+    if not isinstance(model, CNF) or model.config.shift == "none" or make_task(recipe).levels == 2:
         return recipe
     factor = fit_spread([residuals(model, x, y) for x, y in pairs])
     config = {**recipe.model.config, "spread": model.config.spread * factor}

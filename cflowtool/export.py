@@ -16,6 +16,7 @@ from .calibrate import calibrated
 from .dataset import find, held_out
 from .images import write_bytes
 from .models import Sampler
+from .tasks import Task
 from .trainer import Trainer
 from .weights import DataSet, WeightCard, save
 
@@ -43,9 +44,9 @@ def terms(folder: Path) -> str:
     return "not stated"
 
 
-def data_sets(folders: list[Path]) -> list[DataSet]:
-    """Return name, number of training images and terms of each folder."""
-    counts = [(f, sum(not held_out(path) for path in find([f]))) for f in folders]
+def data_sets(folders: list[Path], share: float = Task.held_out_share) -> list[DataSet]:
+    """Return name, number of training images, all but a held-out share, and terms of each folder."""
+    counts = [(f, sum(not held_out(path, share) for path in find([f]))) for f in folders]
     return [DataSet(name=f.parent.name if f.name == "images" else f.name, images=n, terms=terms(f)) for f, n in counts]
 
 
@@ -75,7 +76,7 @@ def export(trainer: Trainer, path: Path) -> WeightCard:
         steps=trainer.state.step,
         hardware=hardware(),
         command=command(),
-        data=data_sets(trainer.options.data),
+        data=data_sets(trainer.options.data, trainer.task.held_out_share),
     )
     return save(path, model, card)
 

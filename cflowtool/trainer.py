@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -119,6 +120,14 @@ def generator_of(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
 
 
+def check_crop(model: Sampler, crop: int) -> None:
+    """Raise RecipeError unless a crop (crop, crop) of y is one that the model takes."""
+    fit, fixed = model.size.multiple_of * model.scale, model.size.fixed
+    wanted = " x ".join(str(side * model.scale) for side in fixed) if fixed else f"a multiple of {fit}"
+    if crop % fit or (fixed and fixed != (crop // model.scale, crop // model.scale)):
+        raise RecipeError(f"crops of {crop} pixels do not fit the model", f"make crop {wanted}")
+
+
 class Trainer:
     """Trains the model of a recipe on folders of images; state goes to ``options.out`` as it runs."""
 
@@ -127,20 +136,19 @@ class Trainer:
         self.steps = options.steps or recipe.train.steps
         self.task = make_task(recipe)
         self.journal = Journal(options.out)
-        self.validator = Validator.load(self.task, options.data)
         mixed = "bf16" if self.spec.precision == "bf16" else "no"
         on_cpu = choose_device(options.device).type == "cpu"
+        # The first run of a process would decide the precision of all.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
         if self.accelerator.num_processes > 1:
             raise UsageError("training runs in one process for now", "start cflow train without a launcher")
-        paths = [path for path in find(options.data) if not held_out(path)]
-        self.crops = Crops.load(paths, self.spec.crop)
+        paths = [path for path in find(options.data) if not held_out(path, self.task.held_out_share)]
+        self.crops = Crops.load(paths, self.spec.crop, self.task)
         torch.manual_seed(self.spec.seed)
         self.model = build(recipe).to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fit = self.model.size.multiple_of * self.model.scale
-        if self.spec.crop % fit:
-            what = f"crops of {self.spec.crop} pixels do not fit the model"
-            raise RecipeError(what, f"make crop a multiple of {fit}")
+        check_crop(self.model, self.spec.crop)
+        self.validator = Validator.load(self.task, options.data, self.model.size)
         self.started_from = self._start_from(options.start_from)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.spec.ema))
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.learning_rate)

@@ -22,8 +22,9 @@ from cflowtool import checkpoint
 from cflowtool.dataset import held_out
 from cflowtool.errors import Diverged, RecipeError, UsageError
 from cflowtool.flows.actnorm import ActNorm
+from cflowtool.models import Sampler, SizeRule
 from cflowtool.recipes import Recipe, TrainSpec
-from cflowtool.trainer import Trainer, TrainOptions, generator_of, learning_rate
+from cflowtool.trainer import Trainer, TrainOptions, check_crop, generator_of, learning_rate
 
 MODEL = {"levels": 1, "steps": 2, "width": 4, "trunk_channels": 4, "blocks": 1, "growth": 0, "shift": "mean"}
 TRAIN = {"steps": 6, "batch": 2, "crop": 8, "warm_up": 2, "ema": 0.5, "precision": "fp32", "seed": 3}
@@ -249,3 +250,17 @@ def test_a_run_cut_short_by_time_still_trains_the_flow(photos: Path, tmp_path: P
 def test_crops_that_do_not_fit_the_model_are_a_recipe_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError):
         trainer(recipe(crop=9), photos, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "crop", "hint"), [((8, 8), 16, ""), ((8, 8), 32, "16 x 16"), ((8, 16), 16, "16 x 32"), (None, 12, "of 8")]
+)
+def test_a_model_of_a_fixed_size_is_trained_on_that(fixed: tuple[int, int] | None, crop: int, hint: str) -> None:
+    model = Sampler()
+    model.size, model.scale = SizeRule(multiple_of=4, fixed=fixed), 2
+    if hint:
+        with pytest.raises(RecipeError) as caught:
+            check_crop(model, crop)
+        assert hint in caught.value.hint
+    else:
+        check_crop(model, crop)

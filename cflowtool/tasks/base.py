@@ -7,12 +7,18 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+_SSIM_WINDOW = 11
+
 
 class Task(ABC):
     """Turns images into (x, y) and back; y is ``scale`` times as large as x.
 
     Images and tensors are (B, C, H, W) in [0, 1] at dequantization midpoints; x has ``x_channels`` channels, y
-    ``y_channels`` of ``levels`` levels.
+    ``y_channels`` of ``levels`` levels. A truth is a photograph in 3 channels and one channel of 0 and 1 for each entry
+    of ``masks``, which names the folders that such a mask may lie in, beside the photographs'.
+
+    ``held_out_share`` of the photographs are never trained on. ``near_baseline`` says that no good result is far from
+    the baseline; ``whole`` that photographs count whole: validated uncut, set in black where smaller than a crop.
     """
 
     name: str
@@ -21,10 +27,29 @@ class Task(ABC):
     y_channels: int = 3
     levels: int = 256
     baseline_name: str
+    masks: tuple[tuple[str, ...], ...] = ()
+    held_out_share: float = 0.05
+    near_baseline: bool = True
+    whole: bool = False
+
+    def prepare(self, photo: Tensor) -> Tensor:
+        """Return a photograph with its masks, uint8 (C, H, W), as it is trained on: by default as it is."""
+        return photo
+
+    def distortion(self, generator: torch.Generator) -> Tensor | None:
+        """Return the matrix (2, 2) that turns a crop's (column, row) into its photograph's, None for none at all."""
+        return None
+
+    def within(self, x: Tensor, truth: Tensor) -> Tensor | None:
+        """Return the pixels (H, W), boolean, that the metrics of one image are about, None for all of them."""
+        return None
 
     @abstractmethod
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Return (x, y) for training and evaluation, such that assemble(x, y) is the truth, cut to a size that fits."""
+        """Return (x, y) for training and evaluation, such that assemble(x, y) is the truth, cut to a size that fits.
+
+        What is random is each image's own, drawn from the generator or, without one, from the image itself.
+        """
 
     @abstractmethod
     def condition(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -32,19 +57,19 @@ class Task(ABC):
 
     @abstractmethod
     def assemble(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the restored image of x (1, C, h, w) and samples y (B, C, H, W)."""
+        """Return the restored image of x (1 or B, C, h, w) and samples y (B, C, H, W)."""
 
     @abstractmethod
     def baseline(self, x: Tensor) -> Tensor:
         """Return what people get without us, the picture every result is measured beside."""
 
-    @abstractmethod
     def measurable(self, height: int, width: int) -> bool:
-        """Return whether an image of this size is large enough for the metrics."""
+        """Return whether an image of this size is large enough for the metrics: the 11 x 11 window of SSIM."""
+        return min(height, width) >= _SSIM_WINDOW
 
     @abstractmethod
-    def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
-        """Return the field's metrics of a result against the truth, both (1, C, H, W)."""
+    def metrics(self, result: Tensor, truth: Tensor, within: Tensor | None = None) -> dict[str, float]:
+        """Return the field's metrics of a result against the truth, both as assembled, (1, C, H, W)."""
 
     @abstractmethod
     def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:

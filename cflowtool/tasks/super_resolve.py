@@ -9,14 +9,7 @@ from ..images import bicubic_resize, quantise
 from ..metrics.psnr import psnr_y
 from ..metrics.ssim import ssim_y
 from .base import Task
-
-_LARGEST_PSNR = 100.0
-_SSIM_WINDOW = 11
-
-
-def as_bytes(image: Tensor) -> Tensor:
-    """Return (C, H, W) uint8 of (1, C, H, W) in [0, 1]."""
-    return (image[0] * 256).floor().clamp(0, 255).to(torch.uint8)
+from .eight_bit import LARGEST_PSNR, as_bytes
 
 
 class SuperResolve(Task):
@@ -30,7 +23,8 @@ class SuperResolve(Task):
 
     def measurable(self, height: int, width: int) -> bool:
         """Return whether an image is large enough for the 11 x 11 window of SSIM inside its cropped border."""
-        return min(height, width) // self.scale * self.scale - 2 * self.scale >= _SSIM_WINDOW
+        height, width = (side // self.scale * self.scale - 2 * self.scale for side in (height, width))
+        return super().measurable(height, width)
 
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return x = quantise(bicubic(y, 1 / scale)) and y, the truth cut to a multiple of the scale."""
@@ -54,10 +48,10 @@ class SuperResolve(Task):
         """Return the bicubic upsampling of x."""
         return bicubic_resize(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
 
-    def metrics(self, result: Tensor, truth: Tensor) -> dict[str, float]:
+    def metrics(self, result: Tensor, truth: Tensor, within: Tensor | None = None) -> dict[str, float]:
         """Return PSNR (at most 100 dB) and SSIM on Y of the 8-bit images, ``scale`` pixels of border cropped."""
         pair = as_bytes(result), as_bytes(truth)
-        psnr = min(_LARGEST_PSNR, psnr_y(*pair, border=self.scale))
+        psnr = min(LARGEST_PSNR, psnr_y(*pair, border=self.scale))
         return {"psnr": psnr, "ssim": ssim_y(*pair, border=self.scale)}
 
     def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:

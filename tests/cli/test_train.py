@@ -70,6 +70,20 @@ def test_expected_errors(cflow, command: list[str], words: list[str], code: int)
     assert (result.code, len(result.err.splitlines())) == (code, 2)
 
 
+def test_a_task_that_learns_masks_says_which_photograph_has_none_and_where_to_put_it(
+    cflow, photo: Callable[..., Path], command: list[str], tiny_recipe: str
+) -> None:
+    text = tiny_recipe.replace("super-resolve", "segment").replace("{ scale = 2 }", "{}").replace("bicubic", "none")
+    Path("tiny.toml").write_text(text.replace("scale = 2", "scale = 1\nchannels = 1"))
+    words = ["train", "segment", *command[2:], "--steps", "1"]
+    result = cflow(*words)
+    assert result.code == 2 and "no mask for photos/0.png" in result.err and "masks/" in result.err
+    for number in range(8):
+        photo(Path("photos", "masks", f"{number}.png"), 24, 28)
+    assert cflow(*words).code == 0
+    assert weights.read_card(Path("run/weights.safetensors")).recipe.task.name == "segment"
+
+
 def test_the_screen_says_loss_quality_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen(quiet=False, limit=1000)
     screen.observe({"event": "validate", "step": 10, "psnr": 36.5})
