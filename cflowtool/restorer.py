@@ -21,7 +21,7 @@ from .images import Picture, to_tensor
 from .metrics.likelihood import bits_per_dim
 from .models import Density
 from .recipes import make_task
-from .tiles import Tile, crop, pad_to_multiple, plan
+from .tiles import Tile, crop, mirror_to, pad_to_multiple, plan, plan_fixed
 from .weights import Loaded
 
 # Bytes that a context and one sample's decoding take for each pixel of the result (docs/decisions/tiles.md).
@@ -29,6 +29,8 @@ _CONTEXT_BYTES = 600
 _DECODE_BYTES = 330
 _BUDGET = 2 * 2**30
 _MARGIN = 24
+# A model of one size keeps this share of its side, at both ends, as margin.
+_FIXED_MARGIN = 8
 _RETRY = 1 << 40
 
 
@@ -58,6 +60,8 @@ class Restorer:
     def tiles(self, height: int, width: int) -> list[Tile]:
         """Return the tiles, on x's grid, that a padded x of this size is cut into; one when it fits."""
         multiple, side = self.model.size.multiple_of, max(height, width)
+        if self.model.size.fixed:
+            return self._tiles_of(self.model.size.fixed, height, width)
         if self.tile == "auto":
             side = min(side, math.isqrt(_BUDGET // (_CONTEXT_BYTES + _DECODE_BYTES)) // self.model.scale)
         elif self.tile != "off":
@@ -67,6 +71,27 @@ class Restorer:
             return plan(height, width, max(side, multiple), margin, multiple)
         except ValueError as error:
             raise UsageError(f"--tile {escape(self.tile)}: {error}", "use a larger tile, or --tile auto") from error
+
+    def _tiles_of(self, size: tuple[int, int], height: int, width: int) -> list[Tile]:
+        if self.tile != "auto":
+            what = f"--tile {escape(self.tile)}: this model works on {size[0]} x {size[1]} pixels alone"
+            raise UsageError(what, "use --tile auto")
+        return plan_fixed(height, width, size, min(size) // _FIXED_MARGIN, self.model.size.multiple_of)
+
+    def _padded(self, image: Tensor, scale: int = 1) -> Tensor:
+        """Return an image at ``scale`` times x's size, padded to a size that tiles can be cut from.
+
+        Raises InputError where there is nothing to cut: a model of a part of y knows one size and no other.
+        """
+        model = self.model
+        if model.size.fixed:
+            height, width = (side * scale for side in model.size.fixed)
+            values = model.channels * math.prod(model.size.fixed) * model.scale**2
+            if tuple(image.shape[-2:]) != (height, width) and model.dims(*model.size.fixed) < values:
+                what = f"this model restores the centre of pictures of {height} x {width} pixels alone"
+                raise InputError(what, "resize the picture, or choose another --model")
+            image = mirror_to(image, (height, width))
+        return pad_to_multiple(image, model.size.multiple_of * scale)
 
     def _chunk(self, tile: Tile) -> int:
         """Return how many samples to decode at once: on a CPU one, which is as fast and always has the same bits."""
@@ -108,7 +133,7 @@ class Restorer:
     def restore(self, picture: Picture, settings: Settings) -> Restoration:
         """Return the samples of one picture; raise CflowError when one is not finite even after a second draw."""
         x = self.task.condition(to_tensor(picture))
-        padded = pad_to_multiple(x, self.model.size.multiple_of)
+        padded = self._padded(x)
         canvas = self._paint(picture, x, padded, settings, frozenset())
         if bad := canvas.not_finite:
             canvas = self._paint(picture, x, padded, settings, frozenset(bad))
@@ -120,7 +145,8 @@ class Restorer:
 
     def _paint(self, picture: Picture, x: Tensor, padded: Tensor, settings: Settings, again: frozenset[int]) -> Canvas:
         tiles = self.tiles(*padded.shape[-2:])
-        canvas = Canvas(picture, x, padded, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
+        dims = self.model.dims(*padded.shape[-2:])
+        canvas = Canvas(picture, x, dims, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
         for tile in tiles:
             canvas.begin()
             for piece in self._draw(padded, tile, settings, again):
@@ -131,22 +157,27 @@ class Restorer:
     def score(self, picture: Picture, candidates: Sequence[Picture], draws: int = 0, seed: int = 0) -> list[Score]:
         """Return log p(candidate | picture) of each, at the midpoints of its levels, or as the mean of ``draws``.
 
+        Where the model has learned to dequantize, bits per dimension are those of its bound, with noise of the seed.
         Raises NoLikelihood for a model without one, InputError for a candidate of the wrong size.
         """
         if not isinstance(self.model, Density):
             raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
         x = self.task.condition(to_tensor(picture))
-        padded = pad_to_multiple(x, self.model.size.multiple_of)
+        padded = self._padded(x)
         for candidate in candidates:
             self.check_candidate(picture, candidate)
         versions = [self._versions(candidate, draws, seed) for candidate in candidates]
         totals = [torch.zeros(len(each), dtype=torch.float64) for each in versions]
+        bounds = [torch.zeros(1, dtype=torch.float64) for _ in versions]
         for tile in self.tiles(*padded.shape[-2:]):
             context = self._encode(padded, tile)
-            for total, each in zip(totals, versions, strict=True):
+            for total, bound, each, candidate in zip(totals, bounds, versions, candidates, strict=True):
                 total += torch.stack([self._log_prob(version, tile, context) for version in each])
-        scale = self.model.scale
-        return [_score(total, c.levels, scale, padded) for total, c in zip(totals, candidates, strict=True)]
+                if self.model.variational:
+                    bound += self._log_mass(self._on_grid(candidate), tile, context, seed)
+        dims, known = self.model.dims(*padded.shape[-2:]), self.model.variational
+        given = zip(totals, bounds, candidates, strict=True)
+        return [_score(total, c.levels, dims, bound if known else None) for total, bound, c in given]
 
     def check_candidate(self, picture: Picture, candidate: Picture) -> None:
         """Raise InputError unless the candidate has the size that the task makes of the picture."""
@@ -157,22 +188,33 @@ class Restorer:
             raise InputError(what, "give candidates of the size that the task makes of the input")
 
     def _versions(self, candidate: Picture, draws: int, seed: int) -> list[Tensor]:
-        y = pad_to_multiple(to_tensor(candidate), self.model.size.multiple_of * self.model.scale)
-        generator = torch.Generator().manual_seed(seed % 2**32)
+        y, generator = self._on_grid(candidate), torch.Generator().manual_seed(seed % 2**32)
         return [uniform_dequantize(y, candidate.levels, generator) for _ in range(draws)] or [y]
+
+    def _on_grid(self, candidate: Picture) -> Tensor:
+        return self._padded(to_tensor(candidate), self.model.scale)
 
     def _encode(self, x: Tensor, tile: Tile) -> Context:
         with self._computing(tile):
             return self.model.encode(crop(x, tile.outer).to(self.device, memory_format=torch.channels_last))
 
+    def _part(self, y: Tensor, tile: Tile) -> Tensor:
+        return crop(y, tile.outer.scaled(self.model.scale)).to(self.device, memory_format=torch.channels_last)
+
     def _log_prob(self, y: Tensor, tile: Tile, context: Context) -> Tensor:
         assert isinstance(self.model, Density)
-        part = crop(y, tile.outer.scaled(self.model.scale)).to(self.device, memory_format=torch.channels_last)
         with self._computing(tile):
-            return self.model.log_prob_given(part, context)[0].double().cpu()
+            return self.model.log_prob_given(self._part(y, tile), context)[0].double().cpu()
+
+    def _log_mass(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
+        assert isinstance(self.model, Density)
+        generator = torch.Generator().manual_seed(seed % 2**32)
+        with self._computing(tile):
+            return self.model.log_mass_given(self._part(y, tile), context, generator).double().cpu()
 
 
-def _score(totals: Tensor, levels: int, scale: int, x: Tensor) -> Score:
+def _score(totals: Tensor, levels: int, dims: int, bound: Tensor | None) -> Score:
     draws, mean = len(totals), totals.mean(0)
     error = float(totals.std() / math.sqrt(draws)) if draws > 1 else 0.0
-    return Score(float(mean), float(bits_per_dim(mean[None], x[0].numel() * scale**2, levels)), error)
+    bits = bits_per_dim(mean[None], dims, levels) if bound is None else bits_per_dim(bound, dims, 1)
+    return Score(float(mean), float(bits), error)

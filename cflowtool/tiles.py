@@ -60,6 +60,25 @@ def plan(height: int, width: int, tile: int, margin: int, multiple: int) -> list
     return [Tile(_box(r[0], c[0]), _box(r[1], c[1])) for r in rows for c in columns]
 
 
+def plan_fixed(height: int, width: int, size: tuple[int, int], margin: int, multiple: int) -> list[Tile]:
+    """Tiles whose outers are all of one size and whose cores partition the image, cut in the middle of each overlap.
+
+    All edges are multiples of `multiple`, and a core stays `margin` or more away from an edge of its outer that is not
+    an edge of the image. Raises ValueError when the image is smaller than a tile, a side is no positive multiple, or a
+    tile has no room for two margins and one multiple.
+    """
+    if margin < 0:
+        raise ValueError(f"a margin of {margin} is negative")
+    if min(height, width, *size, multiple) < 1 or any(side % multiple for side in (height, width, *size)):
+        raise ValueError(
+            f"{height} x {width} or tiles of {size[0]} x {size[1]} are not positive multiples of {multiple}"
+        )
+    border = -(-margin // multiple)
+    sides = zip((height, width), size, strict=True)
+    rows, columns = (_fixed_spans(side // multiple, room // multiple, border, multiple) for side, room in sides)
+    return [Tile(_box(r[0], c[0]), _box(r[1], c[1])) for r in rows for c in columns]
+
+
 def crop(t: Tensor, box: Box) -> Tensor:
     """The part of `t` (..., H, W) inside `box`, as a view."""
     rows, columns = box.slices
@@ -85,6 +104,15 @@ def pad_to_multiple(t: Tensor, multiple: int) -> Tensor:
     return t
 
 
+def mirror_to(t: Tensor, size: tuple[int, int]) -> Tensor:
+    """`t` (..., H, W) continued below and to the right by its mirror image until it is `size` high and wide or more."""
+    for axis, wanted in zip((-2, -1), size, strict=True):
+        side = t.shape[axis]
+        index = torch.arange(wanted, device=t.device) % (2 * side)
+        t = t if side >= wanted else t.index_select(axis, torch.minimum(index, 2 * side - 1 - index))
+    return t
+
+
 Span = tuple[int, int]
 
 
@@ -105,4 +133,19 @@ def _spans(side: int, room: int, border: int, multiple: int) -> list[tuple[Span,
     return [
         ((max(a - border, 0) * multiple, min(b + border, side) * multiple), (a * multiple, b * multiple))
         for a, b in pairwise(cuts)
+    ]
+
+
+def _fixed_spans(side: int, room: int, border: int, multiple: int) -> list[tuple[Span, Span]]:
+    """(outer, core) along one axis for outers of one length; all counts but the results are in multiples."""
+    if side < room or (side > room and room < 2 * border + 1):
+        raise ValueError(
+            f"tiles of {room * multiple} pixels a side do not fit {side * multiple}, or their margins them"
+        )
+    count = 1 if side == room else -(-(side - 2 * border) // (room - 2 * border))
+    starts = [(side - room) * j // max(1, count - 1) for j in range(count)]
+    cuts = [0, *((a + room + b) // 2 for a, b in pairwise(starts)), side]
+    return [
+        ((start * multiple, (start + room) * multiple), (a * multiple, b * multiple))
+        for start, (a, b) in zip(starts, pairwise(cuts), strict=True)
     ]

@@ -1,6 +1,7 @@
 """The restorer: the laws of sampling, whole and in tiles."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import torch
 from cflowtool import images, weights
 from cflowtool.canvas import Settings
 from cflowtool.errors import CflowError, InputError, UsageError
-from cflowtool.models import Draws
+from cflowtool.flows.transform import Region, counted
+from cflowtool.metrics.likelihood import bits_per_dim
+from cflowtool.models import CAFLOW, CGlow, Draws
+from cflowtool.models.caflow import CAFLOWConfig
+from cflowtool.models.cglow import CGlowConfig
 from cflowtool.restorer import Restorer
 
 Photo = Callable[..., Path]
@@ -134,3 +139,94 @@ def test_a_sample_that_is_not_finite_is_drawn_once_more_and_then_reported(
     broken.extend([1] * 4)
     with pytest.raises(CflowError):
         restorer.restore(picture, Settings(2, 0.8, 0))
+
+
+FIXED = {"scale": 2, "levels": 2, "steps": 1, "width": 8, "conditioning_channels": 4, "conditioning_width": 8,
+         "coupling_channels": 4, "size": (16, 16), "shift": "bicubic"}  # fmt: skip
+
+
+@pytest.fixture
+def of_one_size(tiny_weight: Path) -> Restorer:
+    """A restorer whose model takes an x of 16 x 16 pixels and nothing else."""
+    loaded = weights.load(tiny_weight)
+    torch.manual_seed(0)
+    model = CGlow(CGlowConfig(**FIXED)).eval().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+        model.actnorm.log_scale.add_(3.0)
+    return Restorer(replace(loaded, model=model), device="cpu")
+
+
+@pytest.mark.parametrize("size", [(16, 16), (3, 5), (1, 40), (16, 17), (22, 38)])
+def test_a_model_of_one_size_restores_pictures_of_any(
+    of_one_size: Restorer, photo: Photo, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, encode = [], of_one_size.model.encode
+    monkeypatch.setattr(of_one_size.model, "encode", lambda x: seen.append(tuple(x.shape)) or encode(x))
+    given = images.read(photo(tmp_path / "x.png", height=size[0], width=size[1]))
+    drawn = of_one_size.restore(given, Settings(2, 0.8, 0))
+    assert all(p.size == (2 * size[0], 2 * size[1]) for p in drawn.pictures)
+    assert {*seen} == {(1, 3, 16, 16)} and drawn.tiled == (len(seen) > 1) == (max(size) > 16)
+
+
+def test_the_log_prob_of_tiles_of_one_size_is_the_sum_over_their_cores(
+    of_one_size: Restorer, picture: images.Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, decode = [], of_one_size.model.decode
+
+    def kept(*given: object) -> Draws:
+        draws = decode(*given)  # type: ignore[arg-type]
+        with counted(Region(32, 32, 0, 0, 32, 32)):
+            parts.append((decode(*given).log_prob, draws.log_prob))  # type: ignore[arg-type]
+        return draws
+
+    monkeypatch.setattr(of_one_size.model, "decode", kept)
+    drawn = of_one_size.restore(picture, Settings(1, 0.8, 0))
+    wholes, cores = (sum(float(part[which][0, 0]) for part in parts) for which in (0, 1))
+    assert drawn.log_prob == pytest.approx([cores], rel=1e-6)
+    tiles = of_one_size.tiles(24, 40)
+    assert len(parts) == len(tiles) > 1 and abs(wholes - cores) > 0.1 * abs(cores)
+    assert sum(t.core.height * t.core.width for t in tiles) == 24 * 40
+
+
+def test_of_one_tile_of_the_one_size_the_score_is_that_of_the_drawing(of_one_size: Restorer) -> None:
+    levels = np.random.default_rng(0).integers(12000, 50000, (16, 16, 3)).astype(np.uint16)
+    drawn = of_one_size.restore(images.Picture(levels), Settings(2, 0.7, 0))
+    scores = of_one_size.score(images.Picture(levels), drawn.pictures)
+    assert drawn.log_prob is not None
+    assert [s.log_prob for s in scores] == pytest.approx(drawn.log_prob, rel=1e-3)
+    assert [s.bits_per_dim for s in scores] == pytest.approx(drawn.bits_per_dim, rel=1e-3)
+
+
+@pytest.mark.parametrize("tile", ["16", "off", "64"])
+def test_a_model_of_one_size_has_no_other_tiles(of_one_size: Restorer, picture: images.Picture, tile: str) -> None:
+    of_one_size.tile = tile
+    with pytest.raises(UsageError):
+        of_one_size.restore(picture, Settings())
+
+
+def test_a_model_of_the_centre_alone_is_not_tiled(of_one_size: Restorer, picture: images.Picture) -> None:
+    of_one_size.model = CGlow(CGlowConfig(**{**FIXED, "window": 0.5})).eval()
+    with pytest.raises(InputError):
+        of_one_size.restore(picture, Settings())
+    whole = images.Picture(np.full((16, 16, 3), 128, np.uint8))
+    assert of_one_size.restore(whole, Settings()).pictures[0].size == (32, 32)
+
+
+@torch.no_grad()
+def test_a_model_that_learned_to_dequantize_has_the_bits_of_its_bound(tiny_weight: Path) -> None:
+    restorer = Restorer(weights.load(tiny_weight), device="cpu")
+    torch.manual_seed(0)
+    sizes = {"scale": 2, "scales": 2, "condition_steps": 1, "target_steps": 1, "steps": 1}
+    restorer.model = CAFLOW(CAFLOWConfig(width=4, conditional_width=4, dequantization="variational", **sizes)).eval()
+    for parameter in restorer.model.dequantizer.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    random = np.random.default_rng(1)
+    x, y = (images.Picture(random.integers(0, 256, (side, side, 3)).astype(np.uint8)) for side in (8, 16))
+    score, other = restorer.score(x, [y])[0], restorer.score(x, [y], seed=1)[0]
+    model, given, truth = restorer.model, images.to_tensor(x), images.to_tensor(y)
+    mass = model.log_mass_given(truth, model.encode(given), torch.Generator().manual_seed(0))
+    assert score.bits_per_dim == pytest.approx(bits_per_dim(mass, truth.numel(), 1).item(), rel=1e-6)
+    assert score.log_prob == other.log_prob == pytest.approx(model.log_prob(truth, given).item(), rel=1e-6)
+    assert score.bits_per_dim != other.bits_per_dim == pytest.approx(score.bits_per_dim, rel=0.1)

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from cflowtool.tiles import Box, Tile, crop, pad_to_multiple, paste, plan
+from cflowtool.tiles import Box, Tile, crop, mirror_to, pad_to_multiple, paste, plan, plan_fixed
 
 RANDOM = random.Random(0)
 
@@ -76,3 +76,54 @@ def test_padding_repeats_the_last_row_and_column() -> None:
         assert torch.equal(padded[..., :height, :width], image)
         assert (padded[..., height:, :] == padded[..., height - 1 : height, :]).all()
         assert (padded[..., width:] == padded[..., width - 1 : width]).all()
+
+
+def fixed_case() -> tuple[int, int, tuple[int, int], int, int]:
+    multiple, margin = RANDOM.randint(1, 8), RANDOM.randint(0, 12)
+    least = 2 * -(-margin // multiple) + 1
+    size = (multiple * RANDOM.randint(least, least + 6), multiple * RANDOM.randint(least, least + 6))
+    height, width = (side + multiple * RANDOM.choice([0, 0, RANDOM.randint(0, 30)]) for side in size)
+    return height, width, size, margin, multiple
+
+
+def test_tiles_of_one_size_have_it_and_their_cores_partition_the_image() -> None:
+    for height, width, size, margin, multiple in (fixed_case() for _ in range(200)):
+        count = torch.zeros(height, width, dtype=torch.int)
+        for piece in plan_fixed(height, width, size, margin, multiple):
+            outer, core = piece.outer, piece.core
+            crop(count, core).add_(1)
+            assert (outer.height, outer.width) == size and core.height > 0 and core.width > 0
+            assert all(edge % multiple == 0 for box in (outer, core) for edge in vars(box).values())
+            inside = core.relative_to(outer)
+            for first, last, whole, at, end in (
+                (inside.top, size[0] - inside.top - inside.height, height, outer.top, outer.top + size[0]),
+                (inside.left, size[1] - inside.left - inside.width, width, outer.left, outer.left + size[1]),
+            ):
+                assert at >= 0 and end <= whole
+                assert (first >= margin if at else first == 0) and (last >= margin if end < whole else last == 0)
+        assert (count == 1).all()
+
+
+def test_an_image_of_the_one_size_is_one_tile_and_no_tile_is_too_many() -> None:
+    assert plan_fixed(32, 64, (32, 64), 8, 4) == [Tile(Box(0, 0, 32, 64), Box(0, 0, 32, 64))]
+    assert len(plan_fixed(32 + 16, 32, (32, 32), 8, 4)) == 2 and len(plan_fixed(32 + 20, 32, (32, 32), 8, 4)) == 3
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(28, 64, (32, 32), 4, 4), (64, 64, (32, 32), 16, 4), (64, 66, (32, 32), 4, 4), (64, 64, (32, 30), 4, 4),
+     (64, 64, (0, 32), 4, 4), (64, 64, (32, 32), -1, 4)],
+)  # fmt: skip
+def test_impossible_plans_of_one_size_are_refused(case: tuple[int, int, tuple[int, int], int, int]) -> None:
+    with pytest.raises(ValueError, match=r"multiples|margins|negative"):
+        plan_fixed(*case)
+
+
+def test_a_small_image_is_continued_by_its_mirror_image_as_often_as_needed() -> None:
+    row = mirror_to(torch.tensor([[[1, 2, 3]]]), (2, 11))
+    assert row.tolist() == [[[1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2]] * 2]
+    image = torch.rand(2, 3, 7, 9)
+    large = mirror_to(image, (14, 4))
+    assert large.shape == (2, 3, 14, 9) and torch.equal(large[..., :7, :], image)
+    assert torch.equal(large[..., 7:, :], image.flip(-2))
+    assert mirror_to(image, (7, 9)) is image and mirror_to(image, (1, 1)) is image
