@@ -26,12 +26,16 @@ STOPPING = (UsageError, OutputError, WeightsError)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make of every input: the samples to draw, how many of the most likely to keep, which maps, and where."""
+    """What to make of every input: the samples to draw, how many to keep of which order, which maps, and where.
+
+    `order` is likelihood, consistency or drawn; None is by likelihood where there is one, else as drawn.
+    """
 
     settings: Settings
     outputs: Outputs
     keep: int | None = None
     maps: tuple[str, ...] = ()
+    order: str | None = None
 
     @property
     def kept(self) -> int:
@@ -39,7 +43,7 @@ class Plan:
         return min(self.keep or self.settings.samples, self.settings.samples)
 
     def sample_name(self, rank: int) -> str:
-        """The file of the sample with this rank, 1 for the most likely."""
+        """The file of the sample at this place of the order, 1 for the first."""
         return f"{rank:0{max(2, len(str(self.kept)))}d}{self.outputs.suffix}"
 
     def names(self) -> list[str]:
@@ -47,16 +51,24 @@ class Plan:
         return [self.sample_name(k + 1) for k in range(self.kept)] + [f"{name}.png" for name in self.maps]
 
     def check(self, restorer: Restorer, jobs: Sequence[Job]) -> None:
-        """Raises UsageError for samples that cannot be ranked or summarised, OutputError as `Outputs.check`."""
+        """Raises UsageError for samples that cannot be ordered or summarised, OutputError as `Outputs.check`."""
         samples = self.settings.samples
         if self.keep and self.keep > samples:
             raise UsageError(f"--keep {self.keep} of {samples} samples", "draw more with --samples")
-        if self.keep and self.keep < samples and not isinstance(restorer.model, Density):
-            name = restorer.card.recipe.model.name
-            raise NoLikelihood(f"model {name} has no likelihood to keep samples by", "leave --keep out")
+        self._check_order(restorer)
         if "std" in self.maps and samples < 2:
             raise UsageError("one sample has no spread", "draw more with --samples, or leave --std out")
         self.outputs.check(jobs, self.names())
+
+    def _check_order(self, restorer: Restorer) -> None:
+        chooses = self.kept < self.settings.samples
+        if self.order == "drawn" and chooses:
+            what = f"--keep {self.keep} needs an order to keep samples by, and --order drawn is none"
+            raise UsageError(what, "leave one of them out, or draw fewer with --samples")
+        by_likelihood = self.order == "likelihood" or (chooses and self.order is None)
+        if by_likelihood and not isinstance(restorer.model, Density):
+            what = f"model {restorer.card.recipe.model.name} has no likelihood to order samples by"
+            raise NoLikelihood(what, "use --order consistency, or leave --keep and --order out")
 
 
 @dataclass
@@ -133,7 +145,13 @@ def _one(job: Job, restorer: Restorer, plan: Plan) -> Outcome:
 
 def _key(digest: str, restorer: Restorer, plan: Plan) -> str:
     """What tells a finished result from one of other settings: a digest of all that its pixels depend on."""
-    settings = {**asdict(plan.settings), "kept": plan.kept, "maps": plan.maps, "suffix": plan.outputs.suffix}
+    settings = {
+        **asdict(plan.settings),
+        "kept": plan.kept,
+        "order": plan.order,
+        "maps": plan.maps,
+        "suffix": plan.outputs.suffix,
+    }
     parts = [digest, restorer.sha256, restorer.task.name, restorer.precision, restorer.tile, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -154,20 +172,29 @@ def _manifest(
         "temperature": plan.settings.temperature,
         "drawn": plan.settings.samples,
         "tiled": restoration.tiled,
+        "order_by": _order_by(restoration, plan),
         "samples": samples,
         "maps": {name: f"{name}.png" for name in plan.maps},
     }
 
 
+def _order_by(restoration: Restoration, plan: Plan) -> str:
+    return plan.order or ("drawn" if restoration.log_prob is None else "likelihood")
+
+
 def _kept(restoration: Restoration, plan: Plan) -> list[int]:
-    return restoration.order[: plan.kept]
+    scores = {"likelihood": restoration.log_prob, "consistency": restoration.consistency}.get(
+        _order_by(restoration, plan)
+    )
+    drawn = range(len(restoration.pictures))
+    return sorted(drawn, key=lambda at: 0.0 if scores is None else -scores[at])[: plan.kept]
 
 
 def _sample(rank: int, at: int, restoration: Restoration, plan: Plan, job: Job) -> dict[str, Any]:
     return {
         "file": plan.outputs.file(job, plan.sample_name(rank)).name,
         "index": restoration.indices[at],
-        "rank": None if restoration.log_prob is None else rank,
+        "rank": None if _order_by(restoration, plan) == "drawn" else rank,
         "log_prob": _finite(restoration.log_prob, at),
         "bits_per_dim": _finite(restoration.bits_per_dim, at),
         "consistency_db": _finite(restoration.consistency, at),
@@ -197,7 +224,7 @@ def _write(job: Job, restoration: Restoration, manifest: dict[str, Any], key: st
 
 
 def _text(manifest: dict[str, Any], key: str) -> dict[str, str]:
-    said = {name: str(manifest[name]) for name in ("task", "model", "seed", "temperature", "version")}
+    said = {name: str(manifest[name]) for name in ("task", "model", "seed", "temperature", "order_by", "version")}
     said |= {"weights": manifest["weights"]["name"], "weights_sha256": manifest["weights"]["sha256"]}
     return {MARK: key, **{f"cflow:{name}": value for name, value in said.items()}}
 
@@ -215,19 +242,20 @@ def _maps(kept: list[Picture], restoration: Restoration, manifest: dict[str, Any
     if "std" in plan.maps and spread is not None:
         made["std"] = spread
     if "sheet" in plan.maps:
-        captions = [_caption(sample) for sample in manifest["samples"]]
+        captions = [_caption(sample, manifest["order_by"]) for sample in manifest["samples"]]
         shown = kept if spread is None else [*kept, spread]
         made["sheet"] = views.sheet(shown, captions if spread is None else [*captions, "spread"], note=_note(manifest))
     return made
 
 
-def _caption(sample: dict[str, Any]) -> str:
-    bits = sample["bits_per_dim"]
-    return f"sample {sample['index']}" if bits is None else f"{sample['rank']}: {bits:.3f} bits/dim"
+def _caption(sample: dict[str, Any], order_by: str) -> str:
+    place = f"sample {sample['index']}" if sample["rank"] is None else str(sample["rank"])
+    name, unit = ("consistency_db", "dB") if order_by == "consistency" else ("bits_per_dim", "bits/dim")
+    return place if sample[name] is None else f"{place}: {sample[name]:.3f} {unit}"
 
 
 def _note(manifest: dict[str, Any]) -> str:
     parts = [Path(manifest["input"]["name"]).name, manifest["weights"]["name"]]
     parts += [f"temperature {manifest['temperature']:g}", f"seed {manifest['seed']}"]
-    ranked = any(sample["rank"] for sample in manifest["samples"])
-    return " | ".join([*parts, "most likely first"] if ranked else parts)
+    orders = {"likelihood": ["most likely first"], "consistency": ["most consistent with the input first"]}
+    return " | ".join([*parts, *orders.get(manifest["order_by"], [])])

@@ -40,6 +40,14 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Order(StrEnum):
+    """What the samples of an image are ordered by."""
+
+    LIKELIHOOD = "likelihood"
+    CONSISTENCY = "consistency"
+    DRAWN = "drawn"
+
+
 class Scale(StrEnum):
     """The factors of super-resolution."""
 
@@ -95,10 +103,20 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         min=1,
-        help="Write only the K most likely of the samples.",
+        help="Write only the first K of the samples: the K most likely, or the first by what --order says.",
         metavar="K",
         rich_help_panel=DRAW,
         show_default=False,
+    ),
+]
+OrderOption = Annotated[
+    Order | None,
+    typer.Option(
+        "--order",
+        rich_help_panel=DRAW,
+        show_default=False,
+        help="The samples' order: the most likely first; by consistency, the nearest to the input when degraded again "
+        "first; or as drawn. By likelihood where the model has one, else as drawn.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same samples.", rich_help_panel=DRAW)]
@@ -171,6 +189,7 @@ class RestoreOptions:
     samples: Samples = None
     temp: Temp = None
     keep: Keep = None
+    order: OrderOption = None
     seed: Seed = 0
     start: Start = 0
     model: Model = None

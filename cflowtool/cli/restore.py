@@ -76,7 +76,7 @@ def _plan(restorer: Restorer, options: RestoreOptions) -> Plan:
     settings = Settings(samples, temperature, options.seed, options.start, mean=options.mean, std=spread)
     many = samples > 1 or bool(maps)
     outputs = Outputs(options.out, f".{options.format}", many, options.overwrite, options.skip_existing)
-    return Plan(settings, outputs, options.keep, maps)
+    return Plan(settings, outputs, options.keep, maps, options.order)
 
 
 def _work(jobs: list[Job], restorer: Restorer, plan: Plan, options: RestoreOptions, outcomes: list[Outcome]) -> None:
