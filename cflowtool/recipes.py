@@ -38,7 +38,8 @@ class TrainSpec(_Strict):
     """Optimisation: Adam, linear warm-up, constant rate, cosine decay over the last ``decay`` share of the run.
 
     Every ``gamma_every`` steps the rate is multiplied by ``gamma``, and at step ``drop_at`` once by a tenth (CAFLOW
-    appendix B). The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both shares.
+    appendix B). The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both
+    shares.
     """
 
     steps: int = Field(gt=0)

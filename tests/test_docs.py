@@ -1,11 +1,13 @@
 """README, docs and packaging say what is true of the checkout."""
 
+import json
 import re
 import runpy
 import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,30 @@ def test_cli_reference_is_up_to_date() -> None:
 def test_figures_are_those_on_the_cards() -> None:
     generated = runpy.run_path(str(ROOT / "docs" / "generate_weights.py"))["pages"](ROOT)
     assert {path: path.read_text(encoding="utf-8") for path in generated} == generated
+
+
+@pytest.fixture
+def papers() -> dict[str, Any]:
+    """The names in the script that writes the page on the papers' claims."""
+    return runpy.run_path(str(ROOT / "benchmarks" / "papers_page.py"))
+
+
+def test_the_page_on_the_papers_says_what_was_measured(papers: dict[str, Any]) -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "papers.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / "papers.md").read_text(encoding="utf-8") == papers["page"](results)
+
+
+def test_a_verdict_needs_two_standard_errors(papers: dict[str, Any]) -> None:
+    verdict = papers["verdict"]
+    assert verdict((-0.3, 0.1), -1) == verdict((0.3, 0.1), 1) == "holds"
+    assert verdict((0.19, 0.1), 1) == verdict((-0.19, 0.1), 1) == "not seen at this scale"
+    assert "does not hold" in verdict((0.3, 0.1), -1)
+
+
+def test_draws_are_counted_between_the_budgets(papers: dict[str, Any]) -> None:
+    needed, budgets, curve = papers["draws_needed"], (1, 2, 4, 8), (1.0, 0.8, 0.6, 0.5)
+    assert [needed(budgets, curve, wanted) for wanted in (0.8, 0.6, 0.5)] == [2, 4, 8]
+    assert 2 < needed(budgets, curve, 0.7) < 4 and needed(budgets, curve, 0.4) is None
 
 
 def test_no_tracked_file_names_this_machine_or_a_registry() -> None:

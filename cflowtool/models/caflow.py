@@ -127,8 +127,9 @@ def receptive_field(config: CAFLOWConfig) -> int:
     """Return how many pixels of x away a value can influence y: every convolution one after another."""
     net, tail = 2, 1  # a coupling's or an injector's two 3x3 convolutions; what a squeeze reaches to one side
     scales = range(1, config.scales + 1)
-    unconditional = sum((net * (config.condition_steps + config.target_steps) + 2 * tail) * 2**s for s in scales)
-    blocks = sum((net * (config.steps + 1) + tail) * 2 ** (s + 1) for i in scales for s in range(i, config.scales + 1))
+    unconditional: int = sum((net * (config.condition_steps + config.target_steps) + 2 * tail) * 2**s for s in scales)
+    block = net * (config.steps + 1) + tail
+    blocks: int = sum(block * 2 ** (s + 1) for i in scales for s in range(i, config.scales + 1))
     return 2 + -(-(unconditional + blocks) // config.scale)
 
 
@@ -238,7 +239,8 @@ class CAFLOW(Density):
         if not self.variational:
             return super().log_mass_given(y, context, generator)
         v, log_q = self.dequantizer(y, standard_normal(y, generator), context[-1])
-        return self.log_prob_given(v, context) - log_q
+        bound: Tensor = self.log_prob_given(v, context) - log_q
+        return bound
 
     def decode(self, eps: Latent, context: Context) -> Draws:
         """Return y and log p(y|x) gathered on the way, of noise (B, N, c, h, w) a scale: G_0, ..., G_{n-1}, T^-1."""

@@ -33,6 +33,7 @@ class CNFConfig:
     trunk_channels: int = 64
     blocks: int = 16
     growth: int = 32
+    unshuffle: int = 1
     shift: Shift = "none"
     scale_bound: float = 1.0
     shift_bound: float = 4.0
@@ -43,7 +44,7 @@ class CNFConfig:
 def receptive_field(config: CNFConfig) -> int:
     """Return how many pixels of x away a value can influence y: all 3x3 convolutions one after another."""
     per_block = 15 if config.growth else 2
-    trunk = 3 + config.blocks * per_block
+    trunk = (3 + config.blocks * per_block) * config.unshuffle + config.unshuffle - 1
     flow: int = sum((2 * config.steps + 4) * 2**level for level in range(1, config.levels + 1))
     return trunk + -(-flow // config.scale)
 
@@ -63,7 +64,7 @@ class CNF(Density):
         super().__init__()
         self.config = config
         self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
-        self.size = SizeRule(multiple_of=max(1, 2**config.levels // config.scale))
+        self.size = SizeRule(multiple_of=max(config.unshuffle, 2**config.levels // config.scale))
         self.reach = receptive_field(config)
         self.encoder = Encoder(
             config.scale,
@@ -73,12 +74,13 @@ class CNF(Density):
             config.growth,
             config.shift,
             config.in_channels,
+            config.unshuffle,
         )
         self.injector = AffineInjector(config.channels, _LOG_SCALE_CENTRE)
         self.injector.log_spread = math.log(config.spread)
         step = affine_step(config.width, config.scale_bound, config.shift_bound)
         self.pyramid = Pyramid(config.channels, config.levels, config.steps, step, config.width)
-        finest = round(math.log2(config.scale))
+        finest = round(math.log2(config.scale * config.unshuffle))
         self.features = nn.ModuleList(
             resolution_change(config.trunk_channels, finest - level - 1) for level in range(config.levels)
         )

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..images import bicubic_resize
 from .pyramid import ImageHead
@@ -15,7 +16,9 @@ Shift = Literal["none", "bicubic", "mean"]
 
 
 class Encoder(nn.Module):
-    """x (B, C_x, h, w) -> features (B, channels, h, w), shift and raw log-scale (B, C_y, scale h, scale w).
+    """x (B, C_x, h, w) -> features (B, channels, h / u, w / u), shift and raw log-scale (B, C_y, scale h, scale w).
+
+    The trunk works at 1 / u = 1 / ``unshuffle`` of x's resolution, each u x u block of x as channels.
 
     The shift is where y is expected: 1/2 ("none"), the bicubic upsampling of x ("bicubic"), or that plus what the
     trunk predicts ("mean"). An x with fewer channels than y is no picture of it: 1/2 stands for its upsampling; of
@@ -31,19 +34,25 @@ class Encoder(nn.Module):
         growth: int = 0,
         shift: Shift = "mean",
         in_channels: int = 3,
+        unshuffle: int = 1,
     ) -> None:
         super().__init__()
-        self.scale, self.shift = scale, shift
-        self.trunk = Trunk(in_channels, channels, blocks, growth)
-        self.head = ImageHead(channels, 2 * out_channels, scale)
+        self.scale, self.shift, self.unshuffle = scale, shift, unshuffle
+        self.trunk = Trunk(in_channels * unshuffle**2, channels, blocks, growth)
+        self.head = ImageHead(channels, 2 * out_channels, scale * unshuffle)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return features, shift, raw log-scale; the last two in fp32 whatever the network runs in."""
-        features = self.trunk(x - 0.5)
+        features = self.trunk(self._blocks(x - 0.5))
         with torch.autocast(x.device.type, enabled=False):
             guess, raw = self.head(features.to(x.dtype)).chunk(2, 1)
         base = guess_from(x, guess.shape[1], self.scale, self.shift)
         return features, base + guess if self.shift == "mean" else base, raw
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        if self.unshuffle == 1:
+            return x
+        return F.pixel_unshuffle(x, self.unshuffle).contiguous(memory_format=torch.channels_last)
 
 
 def guess_from(x: Tensor, channels: int, scale: int, shift: Shift) -> Tensor:

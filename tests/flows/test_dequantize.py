@@ -75,7 +75,7 @@ def test_a_learned_cell_is_never_left(learned: VariationalDequantizer) -> None:
 @torch.no_grad()
 def test_a_learned_density_integrates_to_one(learned: VariationalDequantizer) -> None:
     # The mean of 1 / q over the draws that fall in a box is the box's volume, whatever box of the support.
-    y, v, log_q = drawn(learned, 400_000)
+    _, v, log_q = drawn(learned, 400_000)
     low, high = v.quantile(0.3, 0, keepdim=True), v.quantile(0.7, 0, keepdim=True)
     inside = ((v > low) & (v < high)).flatten(1).all(1)
     found = torch.where(inside, (-log_q).exp(), 0).mean()

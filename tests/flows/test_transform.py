@@ -11,13 +11,16 @@ from torch.nn import functional as F
 
 import cflowtool.flows
 from cflowtool.flows.actnorm import ActNorm
-from cflowtool.flows.coupling import AffineCoupling
+from cflowtool.flows.conditional import Conditional1x1, ConditionalActNorm
+from cflowtool.flows.coupling import AffineCoupling, UnconditionalCoupling
 from cflowtool.flows.gaussian import ConditionalPrior, ConditionalSplitPrior
 from cflowtool.flows.injector import AffineInjector
 from cflowtool.flows.linear import Invertible1x1, Transition
-from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
+from cflowtool.flows.multiscale import MultiScale
+from cflowtool.flows.pyramid import Chain, Pyramid, affine_step, conditional_step
 from cflowtool.flows.squeeze import Squeeze
 from cflowtool.flows.transform import Region, Transform, bounded, counted, total, total_constant
+from cflowtool.flows.translation import Rotation1x1, TranslationCoupling, translation_step
 
 BATCH, CHANNELS, HEIGHT, LENGTH, WIDTH = 3, 5, 4, 8, 8
 
@@ -43,16 +46,40 @@ class Stacked(Transform):
         return self.pyramid.inverse((F.pixel_shuffle(fine, 2), coarse), self._levels(context))
 
 
+class Scales(Transform):
+    """An unconditional flow of two scales as one transform, its latents stacked at the coarsest one's resolution."""
+
+    def __init__(self, flow: MultiScale) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        (fine, coarse), log_det = self.flow(y)
+        return torch.cat((F.pixel_unshuffle(fine, 2), coarse), 1), log_det
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        fine, coarse = z.split((4 * self.flow.widths[0], self.flow.widths[1]), 1)
+        return self.flow.inverse((F.pixel_shuffle(fine, 2), coarse))
+
+
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "ActNorm": lambda: ActNorm(CHANNELS),
     "Invertible1x1": lambda: Invertible1x1(CHANNELS),
     "Transition": lambda: Transition(CHANNELS),
     "Squeeze": Squeeze,
+    "Rotation1x1": lambda: Rotation1x1(CHANNELS),
+    "TranslationCoupling": lambda: TranslationCoupling(CHANNELS, WIDTH),
+    "translation step": lambda: translation_step(WIDTH)(CHANNELS),
     "AffineCoupling": lambda: AffineCoupling(CHANNELS, WIDTH),
+    "UnconditionalCoupling": lambda: UnconditionalCoupling(CHANNELS, WIDTH),
     "AffineInjector": lambda: AffineInjector(CHANNELS, centre=-0.5),
+    "ConditionalActNorm": lambda: ConditionalActNorm(CHANNELS),
+    "Conditional1x1": lambda: Conditional1x1(CHANNELS),
     "ConditionalPrior": lambda: ConditionalPrior(CHANNELS),
     "ConditionalSplitPrior": lambda: ConditionalSplitPrior(CHANNELS, WIDTH),
     "Chain": lambda: Chain([affine_step(WIDTH, 1.0, 4.0)(CHANNELS), AffineInjector(CHANNELS)]),
+    "conditional step": lambda: conditional_step(CHANNELS, WIDTH),
+    "MultiScale": lambda: Scales(MultiScale(CHANNELS, 2, 1, WIDTH)),
     "Pyramid": lambda: Stacked(Pyramid(CHANNELS, 2, 2, affine_step(WIDTH, 1.0, 4.0), WIDTH)),
 }
 
@@ -122,19 +149,18 @@ def test_the_values_give_every_parameter_and_the_context_a_gradient(case: Case) 
     transform, y, context = case
     z, _ = transform(y.requires_grad_(), context.requires_grad_())
     inputs = [y, *transform.parameters()] + [context] * bool(context.numel())
-    gradients = torch.autograd.grad(z.square().sum(), inputs)
+    gradients = torch.autograd.grad(z.pow(4).sum(), inputs)  # the sum of squares does not see a rotation
     assert all(torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
     if transform.context_channels:  # a hidden ReLU may be off at all of a coarse level's few positions
         assert (gradients[-1].abs().amax((0, 2, 3)) > 0).double().mean() > 0.9
 
 
-def test_the_log_det_gives_the_context_a_gradient_or_is_one_number_for_every_image(case: Case) -> None:
+def test_the_log_det_gives_what_it_depends_on_a_gradient_or_is_one_number_for_every_image(case: Case) -> None:
     transform, y, context = case
-    _, log_det = transform(y, context.requires_grad_())
-    if not transform.context_channels:
-        assert (log_det == log_det[0]).all()
+    _, log_det = transform(y.requires_grad_(), context.requires_grad_())
+    if (not transform.context_channels or not log_det.requires_grad) and (log_det == log_det[0]).all():
         return
-    (gradient,) = torch.autograd.grad(log_det.sum(), [context])
+    (gradient,) = torch.autograd.grad(log_det.sum(), [context if transform.context_channels else y])
     assert torch.isfinite(gradient).all() and gradient.any() and log_det.unique().numel() == BATCH
 
 

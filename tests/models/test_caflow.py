@@ -157,7 +157,8 @@ def expected(config: CAFLOWConfig) -> int:
             inner = 4 * c
             seen = 4 * (widths["d"][j] + (widths["l"][j] if j > own else 0))
             injector = w * (w + 1) + 2 * inner * (9 * w + 1)
-            count += 2 * linear(inner) + k * (linear(inner) + coupling(inner, w) + injector) + (9 * seen + 1) * 2 * k * w
+            count += 2 * linear(inner) + k * (linear(inner) + coupling(inner, w) + injector)
+            count += (9 * seen + 1) * 2 * k * w
             c = inner // 2
     if config.dequantization == "variational":
         c, k = 4 * config.channels, config.dequantization_steps

@@ -1,5 +1,6 @@
 """What every model promises: a new one is one more line of SMALL."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,12 +12,39 @@ from cflowtool.flows.transform import Region, counted
 from cflowtool.models import MODELS, Density, Draws, Sampler
 
 TINY = {"trunk_channels": 8, "blocks": 1, "growth": 0}
+FLOWS = {"condition_steps": 1, "target_steps": 1, "steps": 1, "width": 8, "conditional_width": 4}
 SMALL = {
     "cnf": {**TINY, "levels": 2, "steps": 2, "width": 8, "shift": "mean", "mean_weight": 20.0},
     "cnf deep": {**TINY, "growth": 4, "levels": 3, "steps": 1, "width": 8, "shift": "bicubic"},
+    "cnf unshuffled": {**TINY, "levels": 2, "steps": 1, "width": 8, "shift": "mean", "unshuffle": 2},
     "factored": TINY,
+    "caflow": {**FLOWS, "scales": 2, "shift": "bicubic", "dequantization": "uniform"},
+    "caflow shared": {**FLOWS, "scales": 3, "shared": True},
+    "caflow dual-glow": {**FLOWS, "scales": 2, "factorization": "dual-glow"},
 }
-CASES = [(name, scale) for name in SMALL for scale in (2, 4)]
+CONDITIONAL = {"conditioning_channels": 4, "conditioning_width": 8, "coupling_channels": 4, "width": 8, "steps": 1}
+SMALL |= {
+    "cglow": {**CONDITIONAL, "levels": 2, "size": (8, 8), "shift": "bicubic"},
+    "cglow pooled": {**CONDITIONAL, "levels": 3, "pooled": True},
+}
+BINARY = {"encoder_channels": 8}
+TOWER = {"residual_channels": (8, 8), "dense_channels": (4, 4), "blocks": 1, "code_channels": 2, "mapping_width": 8}
+TOWER |= {"mapping_layers": 2, "draws": (2, 2), "distance": "multiscale"}
+SMALL |= {
+    "binary-cnf": {**BINARY, "encoder": "unet", "norm": "none", "steps": 2, "width": 8, "mean_weight": 1.0},
+    "binary-cnf vgg": {**BINARY, "steps": 1, "width": 8},
+    "factored-binary": {**BINARY, "norm": "none"},
+    "factored-binary weighted": {**BINARY, "encoder": "unet", "norm": "group", "beta": 0.1},
+}
+SCALES = {"binary-cnf": (1,), "factored-binary": (1,)}
+SMALL |= {
+    "tim": {**TOWER, "mapping_dim": 4},
+    "tim plain": {**TOWER, "mapping_dim": 0, "weight_norm": False, "intermediate": False, "hierarchical": False},
+}
+HEAVY = {"caflow": "condition_flow"}
+CASES = [(name, scale) for name in SMALL for scale in SCALES.get(name.split()[0], (2, 4))]
+DENSITIES = [(name, scale) for name, scale in CASES if issubclass(MODELS[name.split()[0]], Density)]
+of_densities = pytest.mark.parametrize("model", DENSITIES, ids=lambda case: f"{case[0]}-x{case[1]}", indirect=True)
 Randomise = Callable[..., nn.Module]
 
 
@@ -35,12 +63,22 @@ def model(request: pytest.FixtureRequest, randomised: Randomise) -> Sampler:
 def conditions(model: Sampler, batch: int = 1, blocks: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
     side = model.size.multiple_of * blocks
     generator = torch.Generator().manual_seed(4)
-    return torch.rand(batch, 3, side, 2 * side, generator=generator, dtype=torch.float64).to(dtype)
+    height, width = model.size.fixed or (side, 2 * side)
+    return torch.rand(batch, model.in_channels, height, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def truths(model: Sampler, x: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(5)
-    return torch.rand(len(x), 3, *(model.scale * side for side in x.shape[-2:]), generator=generator).to(x)
+    return torch.rand(len(x), model.channels, *(model.scale * side for side in x.shape[-2:]), generator=generator).to(x)
+
+
+def model_name(model: Sampler) -> str:
+    return next(name for name, kind in MODELS.items() if type(model) is kind)
+
+
+def alone_of(draws: Draws, images: slice, samples: slice) -> Draws:
+    log_prob = draws.log_prob
+    return Draws(draws.y[images, samples], None if log_prob is None else log_prob[images, samples])
 
 
 def scored(draws_log_prob: Tensor | None, model: Sampler) -> Tensor:
@@ -57,7 +95,7 @@ def test_x_is_encoded_once_however_many_are_drawn(model: Sampler, n: int, monkey
     calls, encode = [], model.encode
     monkeypatch.setattr(model, "encode", lambda x: calls.append(x.shape[0]) or encode(x))
     inner: list[int] = []
-    model.encoder.register_forward_hook(lambda *_: inner.append(1))
+    getattr(model, HEAVY.get(model_name(model), "encoder")).register_forward_hook(lambda *_: inner.append(1))
     model.sample(conditions(model, 2), n, 1.0, 0)
     assert calls == [2] and len(inner) == 1
 
@@ -66,11 +104,12 @@ def test_x_is_encoded_once_however_many_are_drawn(model: Sampler, n: int, monkey
 def test_draws_have_their_shapes_at_any_size_that_fits(model: Sampler, blocks: int) -> None:
     x = conditions(model, 2, blocks)
     draws = model.sample(x, 3, 1.0, 0)
-    assert draws.y.shape == (2, 3, 3, model.scale * x.shape[-2], model.scale * x.shape[-1])
+    assert draws.y.shape == (2, 3, model.channels, model.scale * x.shape[-2], model.scale * x.shape[-1])
     assert draws.log_prob is None or draws.log_prob.shape == (2, 3)
     assert torch.isfinite(draws.y).all() and draws.y.dtype == x.dtype
 
 
+@of_densities
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @torch.no_grad()
 def test_the_log_prob_gathered_in_decoding_is_that_of_the_image(
@@ -83,10 +122,12 @@ def test_the_log_prob_gathered_in_decoding_is_that_of_the_image(
     assert torch.allclose(scored(draws.log_prob, model), again, rtol=tolerance, atol=tolerance)
 
 
+# A batch of another size may be summed in another order, which a deep flow's inverse makes larger.
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}
 PRECISIONS = {
     "float64": (torch.float64, 0.0),
     "fp32 without oneDNN": (torch.float32, 0.0),
-    "fp32": (torch.float32, 1e-5),
+    "fp32": (torch.float32, 1e-4),
 }
 
 
@@ -98,8 +139,10 @@ def precision(request: pytest.FixtureRequest) -> Iterator[tuple[torch.dtype, flo
 
 
 def assert_same(first: Draws, second: Draws, tolerance: float) -> None:
+    assert (first.log_prob is None) == (second.log_prob is None)
     for values, wanted in ((first.y, second.y), (first.log_prob, second.log_prob)):
-        assert values is not None and wanted is not None
+        if values is None or wanted is None:
+            continue
         assert torch.equal(values, wanted) if not tolerance else torch.allclose(values, wanted, tolerance, tolerance)
 
 
@@ -107,25 +150,29 @@ def test_one_sample_alone_is_itself_among_many(model: Sampler, precision: tuple[
     dtype, tolerance = precision
     model, x = model.to(dtype), conditions(model, dtype=dtype)
     many, one = model.sample(x, 5, 0.8, 3), model.sample(x, 1, 0.8, 3, start=3)
-    assert_same(Draws(many.y[:, 3:4], scored(many.log_prob, model)[:, 3:4]), one, tolerance)
+    assert_same(alone_of(many, slice(None), slice(3, 4)), one, tolerance)
 
 
 def test_images_at_once_are_each_alone(model: Sampler, precision: tuple[torch.dtype, float]) -> None:
-    dtype, tolerance = precision
+    dtype, _ = precision
     model, x = model.to(dtype), conditions(model, 2, dtype=dtype)
     both = model.sample(x, 2, 0.8, 3)
     for i in range(2):
         alone = model.sample(x[i : i + 1], 2, 0.8, 3)
-        assert_same(Draws(both.y[i : i + 1], scored(both.log_prob, model)[i : i + 1]), alone, tolerance)
+        assert_same(alone_of(both, slice(i, i + 1), slice(None)), alone, ROUNDING[dtype])
 
 
 def test_nothing_beyond_its_reach_influences_a_result(model: Sampler) -> None:
+    if model.reach == sys.maxsize:
+        pytest.skip("normalized over the image, so that everything influences everything")
     unit = model.size.multiple_of
     length = unit * -(-(model.reach + 6) // unit)
-    x = torch.rand(1, 3, unit, length, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(1, model.in_channels, unit, length, dtype=torch.float64, requires_grad=True)
     noise = model.noise((unit, length), [0], 1.0, 0)
-    y = model.decode(tuple(eps[None].to(x) for eps in noise), model.encode(x)).y
-    (gradient,) = torch.autograd.grad(y[..., -1].square().sum(), x)
+    with counted(Region(unit, length, 0, length - 1, unit, length)):
+        draws = model.decode(tuple(eps[None].to(x) for eps in noise), model.encode(x))
+    last = draws.y[..., -1].square() if draws.y.requires_grad else scored(draws.log_prob, model)
+    (gradient,) = torch.autograd.grad(last.sum(), x)
     assert gradient[..., -1].any() and not gradient[..., : length - 1 - model.reach].any()
 
 
@@ -149,6 +196,7 @@ def test_ranking_follows_the_log_prob(model: Sampler) -> None:
     assert (again.diff(dim=1) <= 0).all() and again.unique().numel() == 8
 
 
+@of_densities
 @torch.no_grad()
 def test_the_log_prob_of_each_image_is_its_own(model: Sampler) -> None:
     x = conditions(model, 3)
@@ -160,6 +208,7 @@ def test_the_log_prob_of_each_image_is_its_own(model: Sampler) -> None:
     assert torch.allclose(one_context, model.log_prob(y, x[:1].expand_as(x)), rtol=1e-12)
 
 
+@of_densities
 @torch.no_grad()
 def test_the_log_probs_of_the_regions_of_an_image_add_up(model: Sampler) -> None:
     x = conditions(model)
@@ -172,6 +221,7 @@ def test_the_log_probs_of_the_regions_of_an_image_add_up(model: Sampler) -> None
     assert torch.allclose(sum(parts), model.log_prob(y, x), rtol=1e-9)
 
 
+@of_densities
 def test_log_probs_stay_fp32_when_the_networks_do_not(model: Sampler) -> None:
     model, x = model.float(), conditions(model, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -191,7 +241,9 @@ def test_a_saved_state_scores_the_same(name: str, scale: int) -> None:
         for parameter in (*first.parameters(), *second.parameters()):
             parameter.add_(0.1 * torch.randn_like(parameter))
     second.load_state_dict(first.state_dict())
-    assert torch.equal(second.log_prob(y, x), first.log_prob(y, x))
+    assert torch.equal(second.sample(x, 1, 1.0, 0).y, first.sample(x, 1, 1.0, 0).y)
+    if isinstance(first, Density) and isinstance(second, Density):
+        assert torch.equal(second.log_prob(y, x), first.log_prob(y, x))
 
 
 @pytest.mark.parametrize("loss", ["loss", "warm_loss"])
@@ -211,8 +263,10 @@ def smooth_images(count: int, side: int) -> Tensor:
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_training_overfits_one_batch(name: str, scale: int) -> None:
-    model, y = build(name, scale), smooth_images(4, 16)
-    x = nn.functional.avg_pool2d(y, scale)
+    model = build(name, scale)
+    y = smooth_images(4, scale * model.size.fixed[0] if model.size.fixed else 16)
+    x, binary = nn.functional.avg_pool2d(y, scale), isinstance(model, Density) and model.levels == 2
+    y = y[:, : model.channels].round() if binary else y
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     losses = []
     for _ in range(60):
@@ -222,4 +276,5 @@ def test_training_overfits_one_batch(name: str, scale: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[1] - 1.0, losses
+    halved = binary or not isinstance(model, Density)
+    assert losses[-1] < (losses[1] / 2 if halved else losses[1] - 1.0), losses

@@ -52,3 +52,16 @@ def test_the_guesses_are_fp32_when_the_network_is_not() -> None:
         features, shift, raw = warmed(2, "mean")(x)
     assert features.dtype == torch.bfloat16 and shift.dtype == raw.dtype == torch.float32
     assert torch.allclose(shift, warmed(2, "mean")(x)[1], rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("unshuffle", [2, 4])
+def test_a_trunk_may_work_on_blocks_of_x(unshuffle: int) -> None:
+    net = Encoder(1, 3, 8, 1, 0, "mean", in_channels=4, unshuffle=unshuffle)
+    x = torch.rand(2, 4, 8, 16)
+    features, shift, raw = net(x)
+    assert features.shape == (2, 8, 8 // unshuffle, 16 // unshuffle)
+    assert torch.equal(shift, x[:, :3]) and raw.shape == shift.shape
+    torch.nn.init.normal_(net.head.conv.weight)
+    moved = x.clone()
+    moved[..., :unshuffle, :unshuffle] += 0.1
+    assert (net(moved)[0] - features)[..., 0, 0].abs().max() > 1e-4
