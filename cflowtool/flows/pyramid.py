@@ -89,6 +89,22 @@ class Pyramid(nn.Module):
             channels = kept
         self.context_channels = tuple(map(sum, self.shares))
 
+    @torch.no_grad()
+    def projections(self, widths: Sequence[int]) -> nn.ModuleList:
+        """Return a 3x3 convolution a level that makes its context of features of so many channels.
+
+        The last level's prior starts at N(0, 1), so that an untrained flow is noise around 0.
+        """
+        convolutions = [
+            nn.Conv2d(width, channels, 3, padding=1)
+            for width, channels in zip(widths, self.context_channels, strict=True)
+        ]
+        weight, bias = convolutions[-1].weight, convolutions[-1].bias
+        assert bias is not None
+        weight[-self.shares[-1][1] :] = 0
+        bias[-self.shares[-1][1] :] = 0
+        return nn.ModuleList(convolutions)
+
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return (channels, height, width) of every level's noise for an image of height x width pixels."""
         return [(c, height >> (level + 1), width >> (level + 1)) for level, c in enumerate(self.widths)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..flows.dequantize import VariationalDequantizer, standard_normal
@@ -186,23 +186,10 @@ class BinaryCNF(Binary):
         step = translation_step(config.width, config.shift_bound)
         self.pyramid = Pyramid(config.channels, config.levels, config.steps, step, config.width)
         finest, *coarser = self.encoder.out_channels
-        self.project = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, padding=1)
-            for width, channels in zip(coarser, self.pyramid.context_channels, strict=True)
-        )
-        self._centre_prior()
+        self.project = self.pyramid.projections(coarser)
         self.dequantizer = VariationalDequantizer(
             config.channels, config.channels + finest, config.dequantizer_steps, config.dequantizer_width, binary=True
         )
-
-    @torch.no_grad()
-    def _centre_prior(self) -> None:
-        """Start the last level's prior at N(0, 1), so that an untrained flow is unit noise around the shift."""
-        last = self.project[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        prior = self.pyramid.shares[-1][1]
-        last.weight[-prior:] = 0
-        last.bias[-prior:] = 0
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return (channels, h, w) of every level's noise for an x of height x width."""

@@ -84,19 +84,7 @@ class CNF(Density):
         self.features = nn.ModuleList(
             resolution_change(config.trunk_channels, finest - level - 1) for level in range(config.levels)
         )
-        self.project = nn.ModuleList(
-            nn.Conv2d(config.trunk_channels, channels, 3, padding=1) for channels in self.pyramid.context_channels
-        )
-        self._centre_prior()
-
-    @torch.no_grad()
-    def _centre_prior(self) -> None:
-        """Start the last level's prior at N(0, 1), so that an untrained flow is centred on the shift."""
-        last = self.project[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        prior = self.pyramid.shares[-1][1]
-        last.weight[-prior:] = 0
-        last.bias[-prior:] = 0
+        self.project = self.pyramid.projections([config.trunk_channels] * config.levels)
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return (channels, h, w) of every level's noise for an x of height x width."""
