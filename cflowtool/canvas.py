@@ -161,7 +161,8 @@ class Canvas:
         indices = self.indices
         log_prob = [self.log_prob[k] for k in indices] if self.log_prob else None
         log_probs = torch.tensor(log_prob, dtype=torch.float64) if log_prob else None
-        bits = None if log_probs is None else bits_per_dim(log_probs, self.dims, self.like.levels)
+        # A learned dequantizer's bits are a bound that decoding does not gather: dims is 0 then.
+        bits = bits_per_dim(log_probs, self.dims, self.like.levels) if log_probs is not None and self.dims else None
         return Restoration(
             pictures=[with_pixels(self.levels[k], self.like) for k in indices],
             indices=indices,

@@ -142,9 +142,10 @@ class Crops:
     photos: list[Tensor]
     crop: int
     task: Task = _PHOTOGRAPHS
+    flips: bool = True
 
     @classmethod
-    def load(cls, paths: Sequence[Path], crop: int, task: Task = _PHOTOGRAPHS) -> Crops:
+    def load(cls, paths: Sequence[Path], crop: int, task: Task = _PHOTOGRAPHS, flips: bool = True) -> Crops:
         """Read the files, passing over those that are unreadable or smaller than a crop."""
         photos = [photo for path in paths if (photo := _readable(path, task)) is not None]
         if task.whole:
@@ -153,7 +154,7 @@ class Crops:
         if not photos:
             what = f"no readable image is at least {crop} pixels wide and high"
             raise UsageError(what, "give larger images or a smaller crop")
-        return cls(photos, crop, task)
+        return cls(photos, crop, task, flips)
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
         """Return truths (count, C, crop, crop); images are drawn in proportion to the root of their area."""
@@ -175,6 +176,8 @@ class Crops:
             piece = photo[:, top : top + self.crop, left : left + self.crop]
         else:
             piece = distorted(photo, top, left, self.crop, matrix)
+        if not self.flips:
+            return piece
         flips = [axis for axis, draw in ((1, draws[2]), (2, draws[3])) if draw < 0.5]
         piece = piece.flip(flips) if flips else piece
         return piece.transpose(1, 2) if draws[4] < 0.5 else piece

@@ -71,9 +71,12 @@ class Evaluation:
         if not self.calibration:
             return {}
         task, model = self.restorer.task, self.restorer.model
-        multiple = model.size.multiple_of * model.scale
-        sides = [min(side, _CALIBRATION_CROP) // multiple * multiple for side in truth.shape[-2:]]
-        if not min(sides):
+        if model.size.fixed:
+            sides = [side * model.scale for side in model.size.fixed]
+        else:
+            multiple = model.size.multiple_of * model.scale
+            sides = [min(side, _CALIBRATION_CROP) // multiple * multiple for side in truth.shape[-2:]]
+        if not min(sides) or any(side < kept for side, kept in zip(truth.shape[-2:], sides, strict=True)):
             return {}
         top, left = ((side - kept) // 2 for side, kept in zip(truth.shape[-2:], sides, strict=True))
         x, y = task.pair(truth[..., top : top + sides[0], left : left + sides[1]])
@@ -130,6 +133,8 @@ def evaluate(
     """
     if samples < 1 or temperature < 0:
         raise UsageError("samples must be at least 1 and the temperature at least 0", "try --samples 10 --temp 0.8")
+    if not restorer.task.pictures:
+        raise UsageError(f"{restorer.task.name} cannot be evaluated yet", "its figures are in the run's metrics.jsonl")
     paths = find([data])[:limit]
     evaluation = Evaluation(restorer, samples, temperature, seed, calibration)
     failed: list[CflowError] = []

@@ -39,7 +39,7 @@ class TrainSpec(_Strict):
 
     Every ``gamma_every`` steps the rate is multiplied by ``gamma``, and at step ``drop_at`` once by a tenth (CAFLOW
     appendix B). The mean alone is trained for the first ``mean_steps`` of ``steps``; a run of other length keeps both
-    shares.
+    shares. Gradients longer than ``clip_norm`` are cut to it, 0 leaves them; ``flips`` mirrors and transposes crops.
     """
 
     steps: int = Field(gt=0)
@@ -52,7 +52,8 @@ class TrainSpec(_Strict):
     gamma_every: int = Field(1, gt=0)
     drop_at: int | None = Field(None, gt=0)
     mean_steps: int = Field(0, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, ge=0)
+    flips: bool = True
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0

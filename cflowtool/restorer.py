@@ -76,7 +76,9 @@ class Restorer:
         if self.tile != "auto":
             what = f"--tile {escape(self.tile)}: this model works on {size[0]} x {size[1]} pixels alone"
             raise UsageError(what, "use --tile auto")
-        return plan_fixed(height, width, size, min(size) // _FIXED_MARGIN, self.model.size.multiple_of)
+        multiple, side = self.model.size.multiple_of, min(size)
+        room = (side // multiple - 1) // 2 * multiple
+        return plan_fixed(height, width, size, min(side // _FIXED_MARGIN, room), multiple)
 
     def _padded(self, image: Tensor, scale: int = 1) -> Tensor:
         """Return an image at ``scale`` times x's size, padded to a size that tiles can be cut from.
@@ -146,6 +148,7 @@ class Restorer:
     def _paint(self, picture: Picture, x: Tensor, padded: Tensor, settings: Settings, again: frozenset[int]) -> Canvas:
         tiles = self.tiles(*padded.shape[-2:])
         dims = self.model.dims(*padded.shape[-2:])
+        dims = 0 if isinstance(self.model, Density) and self.model.variational else dims
         canvas = Canvas(picture, x, dims, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
         for tile in tiles:
             canvas.begin()
@@ -158,10 +161,13 @@ class Restorer:
         """Return log p(candidate | picture) of each, at the midpoints of its levels, or as the mean of ``draws``.
 
         Where the model has learned to dequantize, bits per dimension are those of its bound, with noise of the seed.
-        Raises NoLikelihood for a model without one, InputError for a candidate of the wrong size.
+        Raises NoLikelihood for a model without one, InputError for a candidate of the wrong size, UsageError where x
+        or y is not a picture.
         """
         if not isinstance(self.model, Density):
             raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
+        if not self.task.pictures:
+            raise UsageError(f"candidates of {self.task.name} cannot be scored yet", "use --task super-resolve")
         x = self.task.condition(to_tensor(picture))
         padded = self._padded(x)
         for candidate in candidates:

@@ -144,7 +144,7 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             raise UsageError("training runs in one process for now", "start cflow train without a launcher")
         paths = [path for path in find(options.data) if not held_out(path, self.task.held_out_share)]
-        self.crops = Crops.load(paths, self.spec.crop, self.task)
+        self.crops = Crops.load(paths, self.spec.crop, self.task, self.spec.flips)
         torch.manual_seed(self.spec.seed)
         self.model = build(recipe).to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         check_crop(self.model, self.spec.crop)
@@ -203,7 +203,7 @@ class Trainer:
             loss = self.objective(y, x, generator, warm)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), spec.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), spec.clip_norm or math.inf)
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             what = f"the loss is not finite at step {number}"

@@ -280,3 +280,10 @@ def test_a_larger_share_holds_out_what_a_smaller_one_does_and_more() -> None:
     small, large = ({name for name in names if held_out(name, share)} for share in (0.05, 0.15))
     assert small < large and len(large) / len(names) == pytest.approx(0.15, abs=0.02)
     assert small == {name for name in names if held_out(name)}
+
+
+def test_crops_are_mirrored_and_transposed_only_where_that_is_wanted() -> None:
+    photo = torch.arange(3 * 8 * 8, dtype=torch.uint8).view(3, 8, 8)
+    for flips in (True, False):
+        batch = Crops([photo], 8, flips=flips).batch(32, torch.Generator().manual_seed(0))
+        assert (len(batch.unique(dim=0)) == 1) != flips

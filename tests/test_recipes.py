@@ -81,6 +81,15 @@ def test_the_papers_settings_are_the_papers() -> None:
     assert {b.convs[0].out_channels for b in model.encoder.trunk.blocks[0].blocks} == {32} and config.growth == 32
     assert len(model.pyramid.flows) == 2 and [len(flow.transforms) for flow in model.pyramid.flows] == [8, 8]
     assert (train.steps, train.batch, train.learning_rate) == (200_000, 64, 1e-4)
+    with torch.device("meta"):
+        counts = [sum(p.numel() for p in build(load(name)).parameters()) for name in ("cnf-paper", "factored-paper")]
+    assert counts[0] == pytest.approx(counts[1], rel=0.01), "the paper matches the budgets"
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.endswith("-paper")])
+def test_nothing_the_papers_do_not_do_is_done_to_their_crops_and_gradients(name: str) -> None:
+    train = load(name).train
+    assert not train.flips and train.clip_norm == (1.0 if name.startswith("caflow") else 0.0)
 
 
 def test_all_fields_of_the_config_are_told_the_defaults_too() -> None:

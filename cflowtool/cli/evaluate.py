@@ -29,6 +29,9 @@ from cflowtool.errors import ExitCode, InputError, escape
 Folder = Annotated[Path, typer.Option("--data", help="Folder of ground truth.", metavar="DIR", show_default=False)]
 
 
+_SAMPLES, _TEMPERATURE = 10, 0.8
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """What is measured, and how."""
@@ -40,8 +43,16 @@ class EvaluateOptions:
         ),
     ] = None
     scale: ScaleOption = None
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples for best and mean.")] = 10
-    temp: Annotated[float, typer.Option("--temp", min=0, help="Temperature for best and mean.")] = 0.8
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, help="Samples for best and mean.  \\[default: the weight's, 10 if that is 1]"),
+    ] = None
+    temp: Annotated[
+        float | None,
+        typer.Option(
+            "--temp", min=0, help="Temperature for best and mean.  \\[default: the weight's, 0.8 if that is 0]"
+        ),
+    ] = None
     seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")] = None
     model: Model = None
@@ -71,8 +82,10 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
         def observe(done: int, of: int, name: str) -> None:
             bar.update(shown, completed=done, total=of, description=escape(name, 40))
 
-        o = options
-        found = measure(restorer, data, o.input, o.samples, o.temp, o.seed, o.limit, observer=observe)
+        o, own = options, restorer.card.recipe.defaults
+        samples = o.samples or (own.samples if own.samples > 1 else _SAMPLES)
+        temperature = (own.temperature or _TEMPERATURE) if o.temp is None else o.temp
+        found = measure(restorer, data, o.input, samples, temperature, o.seed, o.limit, observer=observe)
     if options.json:
         console.emit(found)
     else:

@@ -103,6 +103,13 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
         console.emit({"weight": str(out / WEIGHT), **figures})
 
 
+_RECIPES = {
+    "super-resolve": "super-resolve-cnf-x2",
+    "denoise": "denoise-cnf",
+    "segment-vessels": "segment-vessels-cnf",
+}
+
+
 def _need_accelerate() -> None:
     if find_spec("accelerate") is None:
         raise UsageError("training needs the package accelerate", "pip install 'cflowtool[train]'")
@@ -114,10 +121,11 @@ def _recipe(task: str, name: str | None) -> Recipe:
 
     if task not in TASKS:
         raise UsageError(f"no task named {escape(task)}", f"one of: {', '.join(TASKS)}")
-    bundled = (known for known in recipes.names() if recipes.load(known).task.name == task and known.startswith(task))
-    chosen = name or next(bundled, None)
+    chosen = name or _RECIPES.get(task)
     if chosen is None:
-        raise UsageError(f"no bundled recipe for {task}", "give one with --recipe FILE")
+        bundled = [known for known in recipes.names() if recipes.load(known).task.name == task]
+        what = ", ".join(bundled) or "FILE"
+        raise UsageError(f"{task} has no recipe of its own to start from", f"give --recipe: {what}")
     recipe = recipes.load(chosen)
     if recipe.task.name != task:
         raise UsageError(f"recipe {escape(chosen)} is for {recipe.task.name}", f"use cflow train {recipe.task.name}")

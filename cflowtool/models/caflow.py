@@ -46,6 +46,11 @@ class CAFLOWConfig:
     scale_bound: float = 1.0
     shift_bound: float = 4.0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a learned mean: there is no trunk to predict it."""
+        if self.shift == "mean":
+            raise ValueError("CAFLOW has no trunk to predict a mean: shift is none or bicubic")
+
 
 class ConditionalBlock(nn.Module):
     """f_j: squeeze -> two transition steps -> K conditional steps, given d_j and perhaps l_j (CAFLOW section 4.2).

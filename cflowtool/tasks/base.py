@@ -44,6 +44,11 @@ class Task(ABC):
         """Return the pixels (H, W), boolean, that the metrics of one image are about, None for all of them."""
         return None
 
+    @property
+    def pictures(self) -> bool:
+        """Return whether both x and y are colour pictures, which can be read from a file as they are."""
+        return (self.x_channels, self.y_channels, self.masks) == (3, 3, ())
+
     @abstractmethod
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return (x, y) for training and evaluation, such that assemble(x, y) is the truth, cut to a size that fits.
