@@ -116,6 +116,13 @@ def _given(inputs: Path | None, name: Path) -> Path | None:
     return inputs / name
 
 
+def _check(restorer: Restorer, samples: int, temperature: float) -> None:
+    if samples < 1 or temperature < 0:
+        raise UsageError("samples must be at least 1 and the temperature at least 0", "try --samples 10 --temp 0.8")
+    if not restorer.task.pictures:
+        raise UsageError(f"{restorer.task.name} cannot be evaluated yet", "its figures are in the run's metrics.jsonl")
+
+
 def evaluate(
     restorer: Restorer,
     data: Path,
@@ -131,10 +138,7 @@ def evaluate(
 
     An image that cannot be measured is named in ``failed`` and left out; raises its InputError if no image is left.
     """
-    if samples < 1 or temperature < 0:
-        raise UsageError("samples must be at least 1 and the temperature at least 0", "try --samples 10 --temp 0.8")
-    if not restorer.task.pictures:
-        raise UsageError(f"{restorer.task.name} cannot be evaluated yet", "its figures are in the run's metrics.jsonl")
+    _check(restorer, samples, temperature)
     paths = find([data])[:limit]
     evaluation = Evaluation(restorer, samples, temperature, seed, calibration)
     failed: list[CflowError] = []
