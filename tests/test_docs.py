@@ -104,7 +104,7 @@ def test_a_verdict_needs_two_standard_errors(papers: dict[str, Any]) -> None:
     verdict = papers["verdict"]
     assert verdict((-0.3, 0.1), -1) == verdict((0.3, 0.1), 1) == "holds"
     assert verdict((0.19, 0.1), 1) == verdict((-0.19, 0.1), 1) == "not seen at this scale"
-    assert "does not hold" in verdict((0.3, 0.1), -1)
+    assert "does not hold" in verdict((0.3, 0.1), -1) and "next to nothing" in verdict((0.009, 0.001), 1)
 
 
 def test_draws_are_counted_between_the_budgets(papers: dict[str, Any]) -> None:
