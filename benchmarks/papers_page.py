@@ -24,7 +24,7 @@ photographs that no run has seen (5 % by the hash of their names; a person on on
 features, never to be read as LPIPS. "+-" is the standard error of the mean; a difference is paired, photograph by
 photograph, and counts when it is more than two of its standard errors.
 
-The schedule is short: a difference says which model is ahead after these steps, not which one ends ahead.
+The runs shared two cores with other work, so that their minutes say little. The schedule is short: a difference says which model is ahead after these steps, not which one ends ahead.
 """
 
 
@@ -101,7 +101,13 @@ CLAIMS = [
         "CAFLOW section 3.1: cross-scale factors beat DUAL-GLOW's (the same steps a block).",
     ),
     ("caflow", "dual-glow-large", "bits_per_dim", -1, "The same against a DUAL-GLOW of about as many parameters."),
-    ("caflow", "cnf", "bits_per_dim", -1, "CAFLOW section 5: ahead of former conditional flows, here of the CNF."),
+    (
+        "caflow",
+        "cnf",
+        "bits_per_dim",
+        -1,
+        "CAFLOW section 5: ahead of former conditional flows, here of the (smaller) CNF.",
+    ),
     ("caflow", "caflow-shared", "bits_per_dim", -1, "CAFLOW appendix D: sharing weights costs a little."),
     (
         "caflow-variational",
@@ -121,8 +127,8 @@ def likelihoods(runs: Runs) -> str:
             change = difference(*(runs[name]["figures"][figure] for name in (first, second)))
             rows.append([claim, f"{first} - {second}", "{:+.3f} +- {:.3f}".format(*change), verdict(change, wanted)])
     note = (
-        "\nBits are those of the truth at the midpoints of its levels, without chance; where a learned dequantizer takes"
-        " part, both models' are those of their bounds, one draw of noise each, which is dearer.\n"
+        "\nBits are those of the truth at the midpoints of its levels, without chance; where a learned dequantizer"
+        " takes part, both models' are those of their bounds, one draw of noise each, which is dearer.\n"
     )
     return "## Likelihoods\n\n" + table(["claim", "difference", "bits per dim", "verdict"], rows) + note
 
