@@ -24,7 +24,8 @@ photographs that no run has seen (5 % by the hash of their names; a person on on
 features, never to be read as LPIPS. "+-" is the standard error of the mean; a difference is paired, photograph by
 photograph, and counts when it is more than two of its standard errors.
 
-The runs shared two cores with other work, so that their minutes say little. The schedule is short: a difference says which model is ahead after these steps, not which one ends ahead.
+The runs shared two cores with other work, so that their minutes say little. The schedule is short: a difference says
+which model is ahead after these steps, not which one ends ahead.
 """
 
 
