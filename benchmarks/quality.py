@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cflowtool.evaluate import evaluate
+from cflowtool.evaluate import Protocol, evaluate
 from cflowtool.restorer import Restorer
 from cflowtool.weights import WeightCard, load, save
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(weight: Path, data: Path, name: str, limit: int | None, calibration: int) -> dict[str, Any]:
+def measure(weight: Path, data: Path, name: str, limit: int | None, protocol: Protocol) -> dict[str, Any]:
     """Return the figures of one weight on one folder, without the folder's place on this machine, and store them."""
     loaded = load(weight)
-    figures = evaluate(Restorer(loaded, device="cpu"), data, limit=limit, calibration=calibration)
+    figures = evaluate(Restorer(loaded, device="cpu"), data, protocol, limit=limit)
     figures |= {"data": name, "tensors_sha256": loaded.card.tensors_sha256}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{loaded.card.name}.{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
@@ -34,6 +34,12 @@ def card_results(card: WeightCard) -> dict[str, Any]:
     return found
 
 
+def _protocol(options: argparse.Namespace) -> Protocol:
+    settings = {"sigma": options.sigma, "holes": options.holes}
+    drawn = options.samples, options.temp, 0, options.calibration
+    return Protocol(*drawn, held_out=options.held_out, settings=settings)
+
+
 def main() -> None:
     """Measure one weight on the folders given as NAME=DIR."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -41,13 +47,18 @@ def main() -> None:
     parser.add_argument("data", nargs="*", metavar="NAME=DIR")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--calibration", type=int, default=50)
+    parser.add_argument("--samples", type=int, default=10)
+    parser.add_argument("--temp", type=float, default=0.8)
+    parser.add_argument("--held-out", action="store_true", help="only the images that training leaves out")
+    parser.add_argument("--sigma", type=float, help="strength of the noise, for denoise")
+    parser.add_argument("--holes", help="kind of holes, for inpaint")
     parser.add_argument("--write-card", action="store_true", help="store all figures of this weight in its card")
     parser.add_argument("--run", type=Path, help="run.json of the training, for the wall time on the card")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the card; may be given again")
     options = parser.parse_args()
     for item in options.data:
         name, folder = item.split("=", 1)
-        found = measure(options.weight, Path(folder), name, options.limit, options.calibration)
+        found = measure(options.weight, Path(folder), name, options.limit, _protocol(options))
         print(json.dumps({key: value for key, value in found.items() if key != "per_image"}))
     if options.write_card:
         loaded = load(options.weight)

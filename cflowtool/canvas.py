@@ -35,13 +35,16 @@ class Settings:
 
 @dataclass
 class Restoration:
-    """Samples start, start + 1, ... of one image in the order drawn, with what is known of each."""
+    """Samples start, start + 1, ... of one image in the order drawn, with what is known of each.
+
+    ``consistency`` is None for a task whose results are not of x's own size.
+    """
 
     pictures: list[Picture]
     indices: list[int]
     log_prob: list[float] | None
     bits_per_dim: list[float] | None
-    consistency: list[float]
+    consistency: list[float] | None
     tiled: bool
     mean: Picture | None = None
     std: Array | None = None
@@ -59,6 +62,17 @@ _GREY = "log_prob is of the colour sample; the picture is its mean over the chan
 
 
 @dataclass(frozen=True)
+class Given:
+    """A user's picture as (1, 3, H, W), its x, and how many levels its y has, which bits per dimension count."""
+
+    picture: Picture
+    image: Tensor
+    x: Tensor
+    dims: int
+    levels: int
+
+
+@dataclass(frozen=True)
 class Piece:
     """Some samples of one tile: y (n, C, H, W) and x (1, C, h, w) of its outer box, log p (n,) of its core."""
 
@@ -68,112 +82,184 @@ class Piece:
     x: Tensor
 
 
+class Moments:
+    """Mean and standard deviation over samples (n, C, H, W), which come some at a time."""
+
+    def __init__(self) -> None:
+        self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, values: Tensor) -> None:
+        """Take some samples."""
+        values = values.double().clamp(0, 1)
+        self.count += len(values)
+        self.sum = self.sum + values.sum(0)
+        self.squares = self.squares + values.square().sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """Return the mean (C, H, W)."""
+        return self.sum / self.count
+
+    @property
+    def std(self) -> Tensor:
+        """Return the root of the mean over the channels of the unbiased variance, (1, H, W); 0 for one sample."""
+        variance = (self.squares / self.count - self.mean.square()).clamp_min(0)
+        return (variance * self.count / max(1, self.count - 1)).mean(-3, keepdim=True).sqrt()
+
+
 class Canvas:
     """Collects the cores of the tiles: levels of every sample, log p, error after degrading again, mean and spread.
 
     Samples are kept as the picture's own integers, 1 or 2 bytes a value, so that ten samples of a large photograph fit.
+    Those of a ``resized`` task are kept as y at its working size until ``result`` brings them to the picture's.
     """
 
-    def __init__(
-        self, like: Picture, x: Tensor, dims: int, task: Task, scale: int, settings: Settings, tiled: bool
-    ) -> None:
-        self.like, self.task, self.scale, self.indices, self.tiled = like, task, scale, settings.indices, tiled
-        self.dims = dims
-        self.height, self.width = x.shape[-2] * scale, x.shape[-1] * scale
-        self.channels = 1 if like.grey else 3
+    def __init__(self, given: Given, task: Task, scale: int, settings: Settings, tiled: bool) -> None:
+        self.given, self.task, self.scale, self.settings, self.tiled = given, task, scale, settings, tiled
+        like, working = given.picture, given.x.shape[-2:]
+        own = 1 if like.grey else 3
+        self.channels = task.result_channels or own
+        self.kind = np.dtype(np.uint8) if task.levels == 2 else like.pixels.dtype
+        self.height, self.width = (side * scale for side in (like.size if task.resized else working))
+        self.working = working[0] * scale, working[1] * scale
         self.levels: dict[int, Array] = {}
+        self.drawn: dict[int, Tensor] = {}
         self.log_prob: dict[int, float] = {}
         self.error: dict[int, float] = {}
-        self.error_count = x[0].numel()
+        self.error_count = 0
         self.not_finite: set[int] = set()
-        self.mean = self._empty(like.pixels.dtype, self.channels) if settings.mean else None
+        # The mean of masks is a probability, finer than any mask.
+        fine = np.dtype(np.uint16) if task.levels == 2 else self.kind
+        self.mean = self._empty(fine, self.channels) if settings.mean else None
         self.std = self._empty(np.dtype(np.float32), 1) if settings.std else None
-        self.notes = [_GREY] if like.grey else []
+        self.notes = [_GREY] if like.grey and not task.result_channels else []
 
     def _empty(self, kind: np.dtype[np.generic], channels: int) -> Array:
         return np.zeros((self.height, self.width, channels), kind)
 
     def begin(self) -> None:
         """Start a tile: its mean and spread over the samples are yet to be summed."""
-        self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(())
+        self.moments = Moments()
 
-    def _cut(self, tile: Tile) -> tuple[slice, slice]:
+    def _cut(self, tile: Tile, size: tuple[int, int]) -> tuple[slice, slice]:
         box = tile.core.scaled(self.scale)
-        bottom, right = min(box.top + box.height, self.height), min(box.left + box.width, self.width)
+        bottom, right = min(box.top + box.height, size[0]), min(box.left + box.width, size[1])
         return slice(box.top, bottom), slice(box.left, right)
 
     def _core(self, y: Tensor, tile: Tile) -> Tensor:
-        rows, columns = self._cut(tile)
+        rows, columns = self._cut(tile, self.working)
         core = crop(y, tile.core.relative_to(tile.outer).scaled(self.scale))
         return core[..., : rows.stop - rows.start, : columns.stop - columns.start]
 
-    def _integers(self, y: Tensor) -> Array:
-        values = (y.double() * self.like.levels).floor().clamp(0, self.like.levels - 1)
-        return values.movedim(-3, -1).numpy().astype(self.like.pixels.dtype)
-
     def add(self, piece: Piece, tile: Tile) -> None:
         """Take a tile's cores of some samples."""
-        y = piece.y.mean(-3, keepdim=True) if self.like.grey else piece.y
-        piece = replace(piece, y=y.expand_as(piece.y))
-        core = self._core(y, tile)
+        shown = piece.y if self.task.resized else self._shown(self.task.assemble(piece.x, piece.y))
+        core = self._core(shown, tile)
         finite = core.isfinite().flatten(1).all(1).tolist()
         self.not_finite |= {k for k, good in zip(piece.indices, finite, strict=True) if not good}
-        errors = self._degraded_errors(piece, tile)
-        rows, columns = self._cut(tile)
         for i, k in enumerate(piece.indices):
-            whole = self.levels.setdefault(k, self._empty(self.like.pixels.dtype, self.channels))
-            if k in self.not_finite:
-                continue
-            whole[rows, columns] = self._integers(core[i])
-            self.error[k] = self.error.get(k, 0.0) + float(errors[i])
             if piece.log_prob is not None:
                 self.log_prob[k] = self.log_prob.get(k, 0.0) + float(piece.log_prob[i])
+        if self.task.resized:
+            self._keep(piece.indices, core, self._cut(tile, self.working))
+        else:
+            self._paint(piece.indices, core, self._cut(tile, self.working))
+            self._compare(piece, shown, tile)
+
+    def _shown(self, values: Tensor) -> Tensor:
+        return values.mean(-3, keepdim=True) if self.channels == 1 else values
+
+    def _keep(self, indices: Sequence[int], core: Tensor, place: tuple[slice, slice]) -> None:
+        for i, k in enumerate(indices):
+            whole = self.drawn.setdefault(k, core.new_zeros(core.shape[1], *self.working))
+            whole[:, place[0], place[1]] = core[i]
+
+    def _paint(self, indices: Sequence[int], core: Tensor, place: tuple[slice, slice]) -> None:
+        for i, k in enumerate(indices):
+            whole = self.levels.setdefault(k, self._empty(self.kind, self.channels))
+            if k not in self.not_finite:
+                whole[place] = _integers(core[i], self.kind)
         if self.mean is not None or self.std is not None:
-            self._accumulate(core)
+            self.moments.add(core)
 
-    def _degraded_errors(self, piece: Piece, tile: Tile) -> Tensor:
-        error = self.task.degraded_error(piece.x, quantise(piece.y, self.like.levels)).double()
-        rows, columns = self._cut(tile)
-        core = crop(error, tile.core.relative_to(tile.outer))
-        core = core[..., : (rows.stop - rows.start) // self.scale, : (columns.stop - columns.start) // self.scale]
-        return core.square().flatten(1).sum(1)
-
-    def _accumulate(self, core: Tensor) -> None:
-        values = core.double().clamp(0, 1)
-        self.count += len(values)
-        self.sum = self.sum + values.sum(0)
-        self.squares = self.squares + values.square().sum(0)
+    def _compare(self, piece: Piece, shown: Tensor, tile: Tile) -> None:
+        """Add up the squares of each result, degraded again, minus x."""
+        if self.task.levels == 2:
+            return
+        shown = quantise(shown, self.given.picture.levels).expand(-1, 3, -1, -1)
+        error = crop(self.task.degraded_error(piece.x, shown).double(), tile.core.relative_to(tile.outer))
+        rows, columns = self._cut(tile, self.working)
+        error = error[..., : (rows.stop - rows.start) // self.scale, : (columns.stop - columns.start) // self.scale]
+        for i, k in enumerate(piece.indices):
+            self.error[k] = self.error.get(k, 0.0) + float(error[i].square().sum())
+        self.error_count += error[0].numel() if piece.indices[0] == self.settings.start else 0
 
     def end(self, tile: Tile) -> None:
         """Finish a tile: write its mean and spread."""
-        if not self.count:
-            return
-        rows, columns = self._cut(tile)
-        mean = self.sum / self.count
+        if self.moments.count:
+            self._summarise(self._cut(tile, self.working))
+
+    def _summarise(self, place: tuple[slice, slice]) -> None:
         if self.mean is not None:
-            self.mean[rows, columns] = self._integers(mean)
+            self.mean[place] = _integers(self.moments.mean, self.mean.dtype)
         if self.std is not None:
-            variance = (self.squares / self.count - mean.square()).clamp_min(0) * self.count / max(1, self.count - 1)
-            self.std[rows, columns] = variance.mean(-3, keepdim=True).sqrt().movedim(-3, -1).float().numpy()
+            self.std[place] = self.moments.std.movedim(-3, -1).float().numpy()
+
+    def _finish(self) -> None:
+        """Bring the samples of a resized task to the picture's size."""
+        self.begin()
+        for k, y in self.drawn.items():
+            finished = self.task.finish(self.given.image, self.given.x, y[None])
+            self._paint([k], finished, (slice(None), slice(None)))
+        if self.moments.count:
+            self._summarise((slice(None), slice(None)))
+
+    def _restore_known(self) -> None:
+        """Copy what the user's picture knows already, bit for bit."""
+        known = self.task.known(self.given.x)
+        if known is None:
+            return
+        at = known.cpu().numpy()
+        for whole in (*self.levels.values(), *(() if self.mean is None else (self.mean,))):
+            whole[at] = self.given.picture.pixels[at]
+        if self.std is not None:
+            self.std[at] = 0
 
     def result(self) -> Restoration:
         """Return the finished samples in the order drawn."""
-        indices = self.indices
+        self._finish() if self.task.resized else None
+        self._restore_known()
+        indices = self.settings.indices
         log_prob = [self.log_prob[k] for k in indices] if self.log_prob else None
-        log_probs = torch.tensor(log_prob, dtype=torch.float64) if log_prob else None
-        # A learned dequantizer's bits are a bound that decoding does not gather: dims is 0 then.
-        bits = bits_per_dim(log_probs, self.dims, self.like.levels) if log_probs is not None and self.dims else None
+        errors = [self.error[k] / self.error_count for k in indices] if self.error_count else None
         return Restoration(
-            pictures=[with_pixels(self.levels[k], self.like) for k in indices],
+            pictures=[self._picture(self.levels[k]) for k in indices],
             indices=indices,
             log_prob=log_prob,
-            bits_per_dim=None if bits is None else bits.tolist(),
-            consistency=[decibels(self.error[k] / self.error_count) for k in indices],
+            bits_per_dim=self._bits(log_prob),
+            consistency=None if errors is None else [decibels(error) for error in errors],
             tiled=self.tiled,
-            mean=None if self.mean is None else with_pixels(self.mean, self.like),
+            mean=None if self.mean is None else self._picture(self.mean),
             std=None if self.std is None else self.std[..., 0],
             notes=self.notes,
         )
+
+    def _picture(self, pixels: Array) -> Picture:
+        like = self.given.picture
+        return with_pixels(pixels, replace(like, alpha=None) if self.task.levels == 2 else like)
+
+    def _bits(self, log_prob: list[float] | None) -> list[float] | None:
+        # A learned dequantizer's bits are a bound that decoding does not gather: dims is 0 then.
+        if log_prob is None or not self.given.dims:
+            return None
+        found: list[float] = bits_per_dim(torch.tensor(log_prob).double(), self.given.dims, self.given.levels).tolist()
+        return found
+
+
+def _integers(values: Tensor, kind: np.dtype[np.generic]) -> Array:
+    """Return the levels (H, W, C) of values (C, H, W) in [0, 1]."""
+    levels = 1 << (8 * kind.itemsize)
+    return (values.double() * levels).floor().clamp(0, levels - 1).movedim(-3, -1).numpy().astype(kind)
 
 
 def decibels(mean_square: float) -> float:

@@ -95,14 +95,17 @@ def load(path: Path, task: Task = _PHOTOGRAPHS) -> Tensor:
 
     Raises InputError for an unreadable file, UsageError for a mask that is missing or of another size.
     """
-    if not task.masks:
-        return task.prepare(load_sharp(path))
+    return task.prepare(load_with_masks(path, task) if task.masks else load_sharp(path))
+
+
+def load_with_masks(path: Path, task: Task) -> Tensor:
+    """Return uint8 (4 or 5, H, W) of a photograph and its masks, 0 and 255, as they are; errors as of ``load``."""
     files = [mask_file(path, names) for names in task.masks]
     photo, masks = load_eight_bit(path), [(load_eight_bit(file)[:1] > 127).to(torch.uint8) * 255 for file in files]
     for file, mask in zip(files, masks, strict=True):
         if mask.shape[1:] != photo.shape[1:]:
             raise UsageError(f"{escape(file)} has not the size of its photograph", f"compare it with {escape(path)}")
-    return task.prepare(torch.cat((photo, *masks)))
+    return torch.cat((photo, *masks))
 
 
 def midpoints(image: Tensor) -> Tensor:
@@ -147,7 +150,8 @@ class Crops:
     @classmethod
     def load(cls, paths: Sequence[Path], crop: int, task: Task = _PHOTOGRAPHS, flips: bool = True) -> Crops:
         """Read the files, passing over those that are unreadable or smaller than a crop."""
-        photos = [photo for path in paths if (photo := _readable(path, task)) is not None]
+        readable = (photo for path in paths if (photo := _readable(path, task)) is not None)
+        photos = [photo for photo in readable if task.usable(photo)]
         if task.whole:
             photos = [padded(photo, crop, crop) for photo in photos]
         photos = [photo for photo in photos if min(photo.shape[1:]) >= crop]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .calibrate import calibrated
+from .calibrate import calibrated, thresholded
 from .dataset import find, held_out
 from .images import write_bytes
 from .models import Sampler
@@ -71,6 +71,7 @@ def export(trainer: Trainer, path: Path) -> WeightCard:
     write_bytes(path.parent / "run.json", (json.dumps(about, indent=1) + "\n").encode(), overwrite=True)
     model = trainer.averaged()
     recipe = calibrated(trainer.recipe, model, _pairs(trainer, model))
+    recipe = thresholded(recipe, model, trainer.crops.photos)
     card = WeightCard(
         recipe=recipe,
         steps=trainer.state.step,

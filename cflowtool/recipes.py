@@ -15,6 +15,15 @@ from .errors import RecipeError, escape
 from .models import MODELS, Sampler
 from .tasks import TASKS, Task
 
+# The recipe and, where it is bundled, the weight of a task that nothing else is said of.
+DEFAULT = {
+    "super-resolve": "super-resolve-cnf-x2",
+    "colorize": "colorize-caflow",
+    "inpaint": "inpaint-cnf",
+    "segment-vessels": "segment-vessels-cnf",
+    "denoise": "denoise-cnf",
+}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,10 +69,15 @@ class TrainSpec(_Strict):
 
 
 class Defaults(_Strict):
-    """What a bare command does with the weight."""
+    """What a bare command does with the weight: write ``samples`` of a temperature, or the one ``mean`` of them.
+
+    ``threshold`` is what the mean of masks is cut at.
+    """
 
     samples: int = Field(1, gt=0)
     temperature: float = Field(0.0, ge=0)
+    estimate: Literal["sample", "mean"] = "sample"
+    threshold: float | None = Field(None, ge=0, le=1)
 
 
 class Recipe(_Strict):

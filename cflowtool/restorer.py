@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .canvas import Canvas, Piece, Restoration, Settings
+from .canvas import Canvas, Given, Piece, Restoration, Settings
 from .device import choose_device
 from .errors import CflowError, InputError, NoLikelihood, UsageError, escape
 from .flows.dequantize import uniform_dequantize
@@ -19,7 +19,8 @@ from .flows.pyramid import Context
 from .flows.transform import Region, counted
 from .images import Picture, to_tensor
 from .metrics.likelihood import bits_per_dim
-from .models import Density
+from .models import CNF, Density
+from .models.binary import Binary
 from .recipes import make_task
 from .tiles import Tile, crop, mirror_to, pad_to_multiple, plan, plan_fixed
 from .weights import Loaded
@@ -121,7 +122,7 @@ class Restorer:
         for first in range(0, settings.samples, chunk):
             some = settings.indices[first : first + chunk]
             y, log_prob = self._decode(tile, [k + _RETRY if k in again else k for k in some], settings, context)
-            yield Piece(some, self.task.assemble(outer, y), log_prob, outer)
+            yield Piece(some, y, log_prob, outer)
 
     def _decode(
         self, tile: Tile, drawn: list[int], settings: Settings, context: Context
@@ -132,24 +133,43 @@ class Restorer:
             draws = self.model.decode(tuple(e[None].to(self.device) for e in noise), context)
         return draws.y[0].float().cpu(), None if draws.log_prob is None else draws.log_prob[0].double().cpu()
 
-    def restore(self, picture: Picture, settings: Settings) -> Restoration:
-        """Return the samples of one picture; raise CflowError when one is not finite even after a second draw."""
-        x = self.task.condition(to_tensor(picture))
-        padded = self._padded(x)
-        canvas = self._paint(picture, x, padded, settings, frozenset())
+    def restore(self, picture: Picture, settings: Settings, mask: Tensor | None = None) -> Restoration:
+        """Return the samples of one picture; raise CflowError when one is not finite even after a second draw.
+
+        ``mask`` (1, 1, H, W) is what the task's condition takes: the hole, the field of view.
+        """
+        given = self._given(picture, mask)
+        canvas = self._paint(given, settings, frozenset())
         if bad := canvas.not_finite:
-            canvas = self._paint(picture, x, padded, settings, frozenset(bad))
+            canvas = self._paint(given, settings, frozenset(bad))
             canvas.notes.append(f"samples {sorted(bad)} were not finite and were drawn a second time")
             if canvas.not_finite:
                 what = "the model gave values that are not finite, twice"
                 raise CflowError(what, "lower --temp, or use --precision fp32")
         return canvas.result()
 
-    def _paint(self, picture: Picture, x: Tensor, padded: Tensor, settings: Settings, again: frozenset[int]) -> Canvas:
+    def _given(self, picture: Picture, mask: Tensor | None) -> Given:
+        image = to_tensor(picture)
+        x = self.task.condition(image, mask)
+        dims = self.model.dims(*self._padded(x).shape[-2:])
+        return Given(picture, image, x, dims, self._levels(picture))
+
+    def _levels(self, picture: Picture) -> int:
+        """Return how many levels y has, over which its density is spread; 1 where log_prob is a mass already."""
+        if isinstance(self.model, Binary):
+            return 1
+        if isinstance(self.model, CNF) and self.model.config.hole:
+            # What is known counts log 256 in it, whatever the picture's depth.
+            return 256
+        own = self.task.resized or self.task.levels == 2 or self.task.y_channels != 3
+        return self.task.levels if own else picture.levels
+
+    def _paint(self, given: Given, settings: Settings, again: frozenset[int]) -> Canvas:
+        padded = self._padded(given.x)
         tiles = self.tiles(*padded.shape[-2:])
-        dims = self.model.dims(*padded.shape[-2:])
-        dims = 0 if isinstance(self.model, Density) and self.model.variational else dims
-        canvas = Canvas(picture, x, dims, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
+        if isinstance(self.model, Density) and self.model.variational:
+            given = replace(given, dims=0)
+        canvas = Canvas(given, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
         for tile in tiles:
             canvas.begin()
             for piece in self._draw(padded, tile, settings, again):
@@ -157,33 +177,34 @@ class Restorer:
             canvas.end(tile)
         return canvas
 
-    def score(self, picture: Picture, candidates: Sequence[Picture], draws: int = 0, seed: int = 0) -> list[Score]:
+    def score(
+        self, picture: Picture, candidates: Sequence[Picture], draws: int = 0, seed: int = 0, mask: Tensor | None = None
+    ) -> list[Score]:
         """Return log p(candidate | picture) of each, at the midpoints of its levels, or as the mean of ``draws``.
 
-        Where the model has learned to dequantize, bits per dimension are those of its bound, with noise of the seed.
-        Raises NoLikelihood for a model without one, InputError for a candidate of the wrong size, UsageError where x
-        or y is not a picture.
+        Where the model has learned to dequantize, bits per dimension are those of its bound, with noise of the seed;
+        of masks, that bound is all there is. Raises NoLikelihood for a model without one, InputError for a candidate
+        of the wrong size.
         """
         if not isinstance(self.model, Density):
             raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
-        if not self.task.pictures:
-            raise UsageError(f"candidates of {self.task.name} cannot be scored yet", "use --task super-resolve")
-        x = self.task.condition(to_tensor(picture))
-        padded = self._padded(x)
+        given = self._given(picture, mask)
+        padded = self._padded(given.x)
         for candidate in candidates:
             self.check_candidate(picture, candidate)
-        versions = [self._versions(candidate, draws, seed) for candidate in candidates]
+        targets = [self._target(given, candidate) for candidate in candidates]
+        versions = [self._versions(y, candidate, draws, seed) for y, candidate in zip(targets, candidates, strict=True)]
         totals = [torch.zeros(len(each), dtype=torch.float64) for each in versions]
         bounds = [torch.zeros(1, dtype=torch.float64) for _ in versions]
         for tile in self.tiles(*padded.shape[-2:]):
             context = self._encode(padded, tile)
-            for total, bound, each, candidate in zip(totals, bounds, versions, candidates, strict=True):
-                total += torch.stack([self._log_prob(version, tile, context) for version in each])
+            for total, bound, each, y in zip(totals, bounds, versions, targets, strict=True):
+                total += torch.stack([self._log_prob(v, tile, context, seed + k) for k, v in enumerate(each)])
                 if self.model.variational:
-                    bound += self._log_mass(self._on_grid(candidate), tile, context, seed)
-        dims, known = self.model.dims(*padded.shape[-2:]), self.model.variational
-        given = zip(totals, bounds, candidates, strict=True)
-        return [_score(total, c.levels, dims, bound if known else None) for total, bound, c in given]
+                    bound += self._log_mass(y, tile, context, seed)
+        found = zip(totals, bounds, candidates, strict=True)
+        known = self.model.variational
+        return [_score(total, self._levels(c), given.dims, bound if known else None) for total, bound, c in found]
 
     def check_candidate(self, picture: Picture, candidate: Picture) -> None:
         """Raise InputError unless the candidate has the size that the task makes of the picture."""
@@ -193,12 +214,14 @@ class Restorer:
             what = f"{escape(candidate.source)} is {size}"
             raise InputError(what, "give candidates of the size that the task makes of the input")
 
-    def _versions(self, candidate: Picture, draws: int, seed: int) -> list[Tensor]:
-        y, generator = self._on_grid(candidate), torch.Generator().manual_seed(seed % 2**32)
-        return [uniform_dequantize(y, candidate.levels, generator) for _ in range(draws)] or [y]
+    def _target(self, given: Given, candidate: Picture) -> Tensor:
+        return self._padded(self.task.target(given.image, given.x, to_tensor(candidate)), self.model.scale)
 
-    def _on_grid(self, candidate: Picture) -> Tensor:
-        return self._padded(to_tensor(candidate), self.model.scale)
+    def _versions(self, y: Tensor, candidate: Picture, draws: int, seed: int) -> list[Tensor]:
+        levels, generator = self._levels(candidate), torch.Generator().manual_seed(seed % 2**32)
+        if levels == 1:
+            return [y] * max(1, draws)
+        return [uniform_dequantize(y, levels, generator) for _ in range(draws)] or [y]
 
     def _encode(self, x: Tensor, tile: Tile) -> Context:
         with self._computing(tile):
@@ -207,8 +230,10 @@ class Restorer:
     def _part(self, y: Tensor, tile: Tile) -> Tensor:
         return crop(y, tile.outer.scaled(self.model.scale)).to(self.device, memory_format=torch.channels_last)
 
-    def _log_prob(self, y: Tensor, tile: Tile, context: Context) -> Tensor:
+    def _log_prob(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
         assert isinstance(self.model, Density)
+        if isinstance(self.model, Binary):
+            return self._log_mass(y, tile, context, seed)[0]
         with self._computing(tile):
             return self.model.log_prob_given(self._part(y, tile), context)[0].double().cpu()
 

@@ -112,13 +112,13 @@ class Validator:
         return shown
 
 
-def drawn(model: Sampler, x: Tensor, temperature: float, samples: int = _SAMPLES) -> Tensor:
+def drawn(model: Sampler, x: Tensor, temperature: float, samples: int = _SAMPLES, seed: int = 0) -> Tensor:
     """Return samples 0 .. N - 1 (N, C, H, W) of one image, x encoded once, as many at a time as fit into memory."""
     height, width = x.shape[-2], x.shape[-1]
     chunk = max(1, _PIXELS_AT_ONCE // (height * width * model.scale**2))
     context = model.encode(x)
     noise = (
-        model.noise((height, width), range(first, min(first + chunk, samples)), temperature, 0)
+        model.noise((height, width), range(first, min(first + chunk, samples)), temperature, seed)
         for first in range(0, samples, chunk)
     )
     return torch.cat([model.decode(tuple(e[None].to(x) for e in eps), context).y[0] for eps in noise])

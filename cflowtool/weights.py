@@ -22,7 +22,7 @@ from .errors import WeightsError, escape
 from .flows.linear import Invertible1x1
 from .images import write_bytes
 from .models import Sampler
-from .recipes import Recipe, TaskSpec, build, check
+from .recipes import DEFAULT, Recipe, TaskSpec, build, check
 
 SUFFIX = ".safetensors"
 _KEY = "cflowtool.card"
@@ -195,11 +195,12 @@ def _task(path: Path) -> TaskSpec | None:
 
 
 def resolve(name: str | None, task: str, **options: object) -> Path:
-    """Return the file of a bundled name or a path, or, without one, the task's first weight with these task options."""
+    """Return the file of a bundled name or a path, or, without one, the task's default weight with these task options,
+    or else its first."""
     known = registry()
     given = {key: value for key, value in options.items() if value is not None}
     if name is None:
-        for path in known.values():
+        for path in sorted(known.values(), key=lambda path: path.stem not in DEFAULT.values()):
             spec = _task(path)
             if spec and spec.name == task and given.items() <= spec.options.items():
                 return path

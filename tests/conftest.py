@@ -61,6 +61,56 @@ def tiny_weight(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> P
     return path
 
 
+SMALL_RECIPE = """
+name = "small-{task}"
+[task]
+name = "{task}"
+options = {{ {options} }}
+[model]
+name = "{model}"
+config = {{ {config} }}
+[train]
+steps = 4
+batch = 2
+crop = 16
+warm_up = 1
+precision = "fp32"
+[defaults]
+{defaults}
+"""
+_CNF = "scale = 1, steps = 1, width = 8, trunk_channels = 8, blocks = 1, growth = 0, "
+SMALL = {
+    "denoise": ("cnf", "", _CNF + 'in_channels = 4, unshuffle = 2, shift = "mean", mean_weight = 1.0', ""),
+    "inpaint": ("cnf", 'fill = "pyramid"', _CNF + 'in_channels = 4, shift = "bicubic"', ""),
+    "colorize": ("cnf", "side = 24", _CNF + "in_channels = 1, channels = 2", ""),
+    "segment-vessels": (
+        "binary-cnf",
+        "even = true",
+        'in_channels = 4, encoder = "unet", norm = "none", encoder_channels = 4, steps = 1, width = 8, '
+        "dequantizer_steps = 1, dequantizer_width = 4, mean_weight = 1.0",
+        'samples = 4\ntemperature = 1.0\nestimate = "mean"\nthreshold = 0.5',
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An untrained weight of every task but super-resolution, its parameters moved away from their start."""
+    folder, found = tmp_path_factory.mktemp("small"), {}
+    for task, (model, options, config, defaults) in SMALL.items():
+        text = SMALL_RECIPE.format(task=task, model=model, options=options, config=config, defaults=defaults)
+        recipe = recipes.parse(text)
+        generator = torch.Generator().manual_seed(3)
+        torch.manual_seed(3)
+        built = recipes.build(recipe)
+        with torch.no_grad():
+            for parameter in built.parameters():
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+        found[task] = folder / f"{task}.safetensors"
+        weights.save(found[task], built, weights.WeightCard(recipe=recipe))
+    return found
+
+
 @pytest.fixture
 def photo() -> Callable[..., Path]:
     """A function that writes a small smooth colour image with some grain."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from cflowtool import images, weights
+from cflowtool.dataset import as_truth, load_eight_bit
 from cflowtool.errors import InputError, UsageError
-from cflowtool.evaluate import eight_bit, evaluate
+from cflowtool.evaluate import Protocol, evaluate
 from cflowtool.restorer import Restorer
 from cflowtool.validation import as_picture
 
@@ -29,7 +30,7 @@ def restorer(tiny_weight: Path) -> Restorer:
 
 
 def test_the_summary_is_the_mean_over_the_images(restorer: Restorer, folder: Path) -> None:
-    found = evaluate(restorer, folder, samples=3, calibration=20)
+    found = evaluate(restorer, folder, Protocol(3, calibration=20))
     rows = found["per_image"]
     assert found["images"] == len(rows) == 3
     for name, figures in found["results"].items():
@@ -42,15 +43,15 @@ def test_degraded_files_given_by_hand_give_the_same_figures(restorer: Restorer, 
     given = tmp_path / "given"
     given.mkdir()
     for path in folder.glob("*.png"):
-        x, _ = restorer.task.pair(eight_bit(images.read(path)))
+        x, _ = restorer.task.pair(as_truth(load_eight_bit(path)[None]))
         images.write(given / path.name, as_picture(x[0]))
-    made = evaluate(restorer, folder, samples=2, calibration=0)
-    assert evaluate(restorer, folder, inputs=given, samples=2, calibration=0) == made
+    made = evaluate(restorer, folder, Protocol(2, calibration=0))
+    assert evaluate(restorer, folder, Protocol(2, calibration=0), given) == made
 
 
 def test_a_truth_without_its_degraded_file_is_an_input_error(restorer: Restorer, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        evaluate(restorer, folder, inputs=tmp_path / "nowhere", samples=1)
+        evaluate(restorer, folder, Protocol(1), tmp_path / "nowhere")
 
 
 def test_an_empty_folder_and_no_samples_are_usage_errors(restorer: Restorer, folder: Path, tmp_path: Path) -> None:
@@ -58,12 +59,11 @@ def test_an_empty_folder_and_no_samples_are_usage_errors(restorer: Restorer, fol
     with pytest.raises(UsageError):
         evaluate(restorer, tmp_path / "empty")
     with pytest.raises(UsageError):
-        evaluate(restorer, folder, samples=0)
+        evaluate(restorer, folder, Protocol(0))
 
 
 def test_limit_takes_the_first_images_and_the_observer_sees_each(restorer: Restorer, folder: Path) -> None:
     seen: list[str] = []
-    found = evaluate(
-        restorer, folder, samples=1, limit=2, calibration=0, observer=lambda done, of, name: seen.append(name)
-    )
+    protocol = Protocol(1, calibration=0)
+    found = evaluate(restorer, folder, protocol, limit=2, observer=lambda done, of, name: seen.append(name))
     assert found["images"] == 2 and seen == ["0.png", "1.png"]

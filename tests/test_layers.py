@@ -13,7 +13,7 @@ PACKAGE = ROOT / "cflowtool"
 LAYERS = {
     "errors": 1,
     "tiles": 2, "images": 2, "metrics": 2, "device": 2,
-    "views": 3, "flows": 3, "nets": 3,
+    "views": 3, "figures": 3, "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
     "recipes": 5, "dataset": 5,
     "weights": 6, "calibrate": 6, "checkpoint": 6, "canvas": 6, "validation": 6,

@@ -13,62 +13,15 @@ from typing import Any, Literal
 
 from cflowtool import __version__, images, views
 from cflowtool.batch.inputs import Job
-from cflowtool.batch.outputs import MARK, Outputs
-from cflowtool.canvas import Restoration, Settings
-from cflowtool.errors import CflowError, InputError, NoLikelihood, OutputError, UsageError, WeightsError, escape
+from cflowtool.batch.outputs import MARK
+from cflowtool.batch.plan import Plan
+from cflowtool.canvas import Restoration
+from cflowtool.errors import CflowError, InputError, OutputError, UsageError, WeightsError, escape
 from cflowtool.images import Picture, write_bytes
-from cflowtool.models import Density
 from cflowtool.restorer import Restorer
 
 FORMAT = 1
 STOPPING = (UsageError, OutputError, WeightsError)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to make of every input: the samples to draw, how many to keep of which order, which maps, and where.
-
-    `order` is likelihood, consistency or drawn; None is by likelihood where there is one, else as drawn.
-    """
-
-    settings: Settings
-    outputs: Outputs
-    keep: int | None = None
-    maps: tuple[str, ...] = ()
-    order: str | None = None
-
-    @property
-    def kept(self) -> int:
-        """The number of samples that are written."""
-        return min(self.keep or self.settings.samples, self.settings.samples)
-
-    def sample_name(self, rank: int) -> str:
-        """The file of the sample at this place of the order, 1 for the first."""
-        return f"{rank:0{max(2, len(str(self.kept)))}d}{self.outputs.suffix}"
-
-    def names(self) -> list[str]:
-        """The pictures of one input."""
-        return [self.sample_name(k + 1) for k in range(self.kept)] + [f"{name}.png" for name in self.maps]
-
-    def check(self, restorer: Restorer, jobs: Sequence[Job]) -> None:
-        """Raises UsageError for samples that cannot be ordered or summarised, OutputError as `Outputs.check`."""
-        samples = self.settings.samples
-        if self.keep and self.keep > samples:
-            raise UsageError(f"--keep {self.keep} of {samples} samples", "draw more with --samples")
-        self._check_order(restorer)
-        if "std" in self.maps and samples < 2:
-            raise UsageError("one sample has no spread", "draw more with --samples, or leave --std out")
-        self.outputs.check(jobs, self.names())
-
-    def _check_order(self, restorer: Restorer) -> None:
-        chooses = self.kept < self.settings.samples
-        if self.order == "drawn" and chooses:
-            what = f"--keep {self.keep} needs an order to keep samples by, and --order drawn is none"
-            raise UsageError(what, "leave one of them out, or draw fewer with --samples")
-        by_likelihood = self.order == "likelihood" or (chooses and self.order is None)
-        if by_likelihood and not isinstance(restorer.model, Density):
-            what = f"model {restorer.card.recipe.model.name} has no likelihood to order samples by"
-            raise NoLikelihood(what, "use --order consistency, or leave --keep and --order out")
 
 
 @dataclass
@@ -129,16 +82,16 @@ def write_report(folder: Path, head: dict[str, Any], outcomes: Sequence[Outcome]
 def _one(job: Job, restorer: Restorer, plan: Plan) -> Outcome:
     content = job.content()
     digest = hashlib.sha256(content).hexdigest()
-    key = _key(digest, restorer, plan)
+    key = _key(digest + plan.masks.digest(job), restorer, plan)
     output = plan.outputs.marker(job)
     if plan.outputs.skip_existing and (state := plan.outputs.state(job, key)) != "absent":
         if state == "same":
             return Outcome(job, "skipped", output)
         what = f"{escape(output)}: exists already, made with other settings or from another image"
         raise InputError(what, "add --overwrite, or choose another folder with -o")
-    picture = images.read(content, name=job.name)
-    restoration = restorer.restore(picture, plan.settings)
-    manifest = _manifest(job, digest, picture, restorer, restoration, plan)
+    mask = plan.masks.of(job, images.read(content, name=job.name))
+    restoration = restorer.restore(mask.picture, plan.settings, mask.values)
+    manifest = _manifest(job, digest, mask.picture, restorer, restoration, plan)
     notes = _write(job, restoration, manifest, key, plan)
     return Outcome(job, "done", output, manifest=manifest, notes=list(dict.fromkeys([*restoration.notes, *notes])))
 
@@ -151,6 +104,8 @@ def _key(digest: str, restorer: Restorer, plan: Plan) -> str:
         "order": plan.order,
         "maps": plan.maps,
         "suffix": plan.outputs.suffix,
+        "estimate": None if plan.estimate is None else asdict(plan.estimate),
+        "options": plan.options,
     }
     parts = [digest, restorer.sha256, restorer.task.name, restorer.precision, restorer.tile, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -161,6 +116,8 @@ def _manifest(
 ) -> dict[str, Any]:
     height, width = picture.size
     samples = [_sample(rank, at, restoration, plan, job) for rank, at in enumerate(_kept(restoration, plan), 1)]
+    if plan.estimate:
+        samples = [_estimated(job, plan)]
     return {
         "format": FORMAT,
         "version": __version__,
@@ -170,6 +127,7 @@ def _manifest(
         "model": restorer.card.recipe.model.name,
         "seed": plan.settings.seed,
         "temperature": plan.settings.temperature,
+        "options": plan.options,
         "drawn": plan.settings.samples,
         "tiled": restoration.tiled,
         "order_by": _order_by(restoration, plan),
@@ -201,6 +159,16 @@ def _sample(rank: int, at: int, restoration: Restoration, plan: Plan, job: Job) 
     }
 
 
+def _estimated(job: Job, plan: Plan) -> dict[str, Any]:
+    assert plan.estimate
+    about = {"index": None, "rank": None, "log_prob": None, "bits_per_dim": None, "consistency_db": None}
+    return {
+        "file": plan.outputs.file(job, plan.sample_name(1)).name,
+        **about,
+        "estimate": plan.estimate.said(plan.settings.samples),
+    }
+
+
 def _finite(values: Sequence[float] | None, at: int) -> float | None:
     return values[at] if values is not None and math.isfinite(values[at]) else None
 
@@ -208,7 +176,7 @@ def _finite(values: Sequence[float] | None, at: int) -> float | None:
 def _write(job: Job, restoration: Restoration, manifest: dict[str, Any], key: str, plan: Plan) -> list[str]:
     stale = plan.outputs.begin(job)
     text = _text(manifest, key)
-    kept = [restoration.pictures[at] for at in _kept(restoration, plan)]
+    kept = _pictures(restoration, plan)
     for picture, sample in zip(kept, manifest["samples"], strict=True):
         _forget(picture)
         about = {
@@ -221,6 +189,12 @@ def _write(job: Job, restoration: Restoration, manifest: dict[str, Any], key: st
     written = {plan.outputs.file(job, name) for name in plan.names()}
     plan.outputs.manifest(job, {**manifest, "key": key}, [path for path in stale if path not in written])
     return [note for picture in kept for note in picture.notes]
+
+
+def _pictures(restoration: Restoration, plan: Plan) -> list[Picture]:
+    if plan.estimate and restoration.mean is not None:
+        return [plan.estimate.of(restoration.mean)]
+    return [restoration.pictures[at] for at in _kept(restoration, plan)]
 
 
 def _text(manifest: dict[str, Any], key: str) -> dict[str, str]:
@@ -249,6 +223,8 @@ def _maps(kept: list[Picture], restoration: Restoration, manifest: dict[str, Any
 
 
 def _caption(sample: dict[str, Any], order_by: str) -> str:
+    if "estimate" in sample:
+        return str(sample["estimate"])
     place = f"sample {sample['index']}" if sample["rank"] is None else str(sample["rank"])
     name, unit = ("consistency_db", "dB") if order_by == "consistency" else ("bits_per_dim", "bits/dim")
     return place if sample[name] is None else f"{place}: {sample[name]:.3f} {unit}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cflowtool.cli import console
+from cflowtool.cli.denoise import Sigma, known
 from cflowtool.cli.options import (
     Debug,
     Deterministic,
@@ -25,6 +26,9 @@ from cflowtool.cli.options import (
 )
 from cflowtool.cli.restore import open_restorer
 from cflowtool.errors import ExitCode, InputError, escape
+
+if TYPE_CHECKING:
+    from cflowtool.restorer import Restorer
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of ground truth.", metavar="DIR", show_default=False)]
 
@@ -43,6 +47,11 @@ class EvaluateOptions:
         ),
     ] = None
     scale: ScaleOption = None
+    sigma: Sigma = "auto"
+    holes: Annotated[
+        str | None,
+        typer.Option("--holes", metavar="KIND", help="Holes for inpaint: centre, scratches, strokes, mixed or any."),
+    ] = None
     samples: Annotated[
         int | None,
         typer.Option("--samples", min=1, help="Samples for best and mean.  \\[default: the weight's, 10 if that is 1]"),
@@ -54,6 +63,10 @@ class EvaluateOptions:
         ),
     ] = None
     seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="Use only the images that training leaves out, by the hash of their names."),
+    ] = False
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")] = None
     model: Model = None
     device: DeviceOption = Device.AUTO
@@ -69,12 +82,15 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
     """Measure a weight over a folder of ground truth, in the field's protocol.
 
     Each image is degraded, restored and compared with itself: at temperature 0 (temp0), the most likely of the samples
-    (best), their mean, and the baseline that people get without a model. PSNR and SSIM are of the Y channel (BT.601,
-    16-235) of 8-bit images, a border of as many pixels as the scale cropped.
+    (best), their mean, and what people get without a model. For super-resolve PSNR and SSIM are of the Y channel
+    (BT.601, 16-235), a border of as many pixels as the scale cropped; for pictures otherwise PSNR is over RGB, of
+    inpaint also of the hole alone; for segment-vessels F-score and IoU inside the field of view. All of 8-bit images.
     """
+    from cflowtool.evaluate import Protocol
     from cflowtool.evaluate import evaluate as measure
 
     restorer = open_restorer(task, options, scale=int(options.scale) if options.scale else None)
+    settings = {"sigma": known(options.sigma), "holes": options.holes}
     screen = console.console(options.quiet)
     with console.progress(screen) as bar:
         shown = bar.add_task("measuring", total=None)
@@ -82,10 +98,8 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
         def observe(done: int, of: int, name: str) -> None:
             bar.update(shown, completed=done, total=of, description=escape(name, 40))
 
-        o, own = options, restorer.card.recipe.defaults
-        samples = o.samples or (own.samples if own.samples > 1 else _SAMPLES)
-        temperature = (own.temperature or _TEMPERATURE) if o.temp is None else o.temp
-        found = measure(restorer, data, o.input, samples, temperature, o.seed, o.limit, observer=observe)
+        protocol = Protocol(*_drawn(restorer, options), options.seed, held_out=options.held_out, settings=settings)
+        found = measure(restorer, data, protocol, options.input, options.limit, observe)
     if options.json:
         console.emit(found)
     else:
@@ -95,6 +109,12 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
         errors = [InputError(what, "evaluate leaves such images out") for what in found["failed"]]
         console.list_failures(errors, total)
         raise typer.Exit(ExitCode.SOME_FAILED)
+
+
+def _drawn(restorer: Restorer, options: EvaluateOptions) -> tuple[int, float]:
+    own = restorer.card.recipe.defaults
+    samples = options.samples or (own.samples if own.samples > 1 else _SAMPLES)
+    return samples, (own.temperature or _TEMPERATURE) if options.temp is None else options.temp
 
 
 def _show(found: dict[str, Any], quiet: bool) -> None:

@@ -13,16 +13,24 @@ import typer.main
 
 from cflowtool import __version__
 from cflowtool.cli import console, models, process
+from cflowtool.cli.colorize import colorize
+from cflowtool.cli.denoise import denoise
 from cflowtool.cli.doctor import doctor
 from cflowtool.cli.evaluate import evaluate
+from cflowtool.cli.inpaint import inpaint
 from cflowtool.cli.options import flat
 from cflowtool.cli.rank import rank
+from cflowtool.cli.segment_vessels import segment_vessels
 from cflowtool.cli.super_resolve import super_resolve
 from cflowtool.cli.train import train
 from cflowtool.errors import CflowError, ExitCode, escape
 
 app = typer.Typer(name="cflow", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("super-resolve")(flat(super_resolve))
+app.command("colorize")(flat(colorize))
+app.command("inpaint")(flat(inpaint))
+app.command("segment-vessels")(flat(segment_vessels))
+app.command("denoise")(flat(denoise))
 app.command("rank")(flat(rank))
 app.command("evaluate")(flat(evaluate))
 app.command("train")(flat(train))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cflowtool.cli import console
+from cflowtool.cli.denoise import Sigma, known
 from cflowtool.cli.options import (
     Debug,
     Device,
@@ -26,6 +27,7 @@ from cflowtool.cli.restore import open_restorer
 from cflowtool.errors import CflowError, ExitCode, InputError
 
 if TYPE_CHECKING:
+    from cflowtool.batch.masks import Mask
     from cflowtool.images import Picture
     from cflowtool.restorer import Restorer
 
@@ -39,6 +41,16 @@ class RankOptions:
         int, typer.Option("--draws", min=0, help="Score the mean of so many dequantizations instead of the midpoint.")
     ] = 0
     seed: Annotated[int, typer.Option("--seed", help="Seed of the dequantizations.")] = 0
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            metavar="FILE|alpha",
+            help="Of inpaint, what was filled; of segment-vessels, the field of view.",
+            show_default=False,
+        ),
+    ] = None
+    sigma: Sigma = "auto"
     model: Model = None
     device: DeviceOption = Device.AUTO
     precision: PrecisionOption = Precision.AUTO
@@ -65,12 +77,15 @@ def rank(
     is not a quality score, and comparing it across inputs says nothing.
     """
     from cflowtool import images
+    from cflowtool.batch import Job, Masks
 
-    given = images.read(input)
+    mask = Masks(options.mask).of(Job(input, input), images.read(input))
+    given = mask.picture
     pictures, failed = _read(candidates)
     scale = int(options.scale) if options.scale else _scale(task, given, pictures, options)
     restorer = open_restorer(task, options, **({} if scale is None else {"scale": scale}))
-    rows = _scored(restorer, given, pictures, failed, options)
+    restorer.task.adapt(sigma=known(options.sigma))
+    rows = _scored(restorer, mask, pictures, failed, options)
     head = {"input": str(input), "task": task, "weights": {"name": restorer.card.name, "sha256": restorer.sha256}}
     if options.json:
         console.emit({**head, "model": restorer.card.recipe.model.name, "candidates": rows})
@@ -111,16 +126,16 @@ def _scale(task: str, given: Picture, pictures: dict[Path, Picture], options: Ra
 
 
 def _scored(
-    restorer: Restorer, given: Picture, pictures: dict[Path, Picture], failed: list[CflowError], options: RankOptions
+    restorer: Restorer, mask: Mask, pictures: dict[Path, Picture], failed: list[CflowError], options: RankOptions
 ) -> list[dict[str, Any]]:
     fitting: dict[Path, Picture] = {}
     for path, picture in pictures.items():
         try:
-            restorer.check_candidate(given, picture)
+            restorer.check_candidate(mask.picture, picture)
             fitting[path] = picture
         except InputError as error:
             failed.append(error)
-    scores = restorer.score(given, list(fitting.values()), options.draws, options.seed)
+    scores = restorer.score(mask.picture, list(fitting.values()), options.draws, options.seed, mask.values)
     rows: list[dict[str, Any]] = []
     for path, score in zip(fitting, scores, strict=True):
         row = {"file": str(path), "log_prob": score.log_prob, "bits_per_dim": score.bits_per_dim}

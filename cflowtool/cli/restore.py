@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,19 +13,35 @@ from cflowtool.cli.options import RestoreOptions
 from cflowtool.errors import ExitCode, escape
 
 if TYPE_CHECKING:
-    from cflowtool.batch import Job, Outcome, Plan
+    from cflowtool.batch import Estimate, Job, Outcome, Plan
     from cflowtool.restorer import Restorer
 
 SAMPLING = 0.8
 
 
-def restore(task: str, inputs: list[str], options: RestoreOptions, **task_options: object) -> None:
+@dataclass(frozen=True)
+class Particular:
+    """What one task has beside the options of all: where its masks are, how it is set up, what its mean is cut at."""
+
+    masks: str | None = None
+    set_up: dict[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+
+
+def restore(
+    task: str,
+    inputs: list[str],
+    options: RestoreOptions,
+    particular: Particular = Particular(),
+    **task_options: object,
+) -> None:
     """Restores all inputs and ends with exit code 1 if some of them failed."""
     from cflowtool import batch
 
     jobs = batch.expand(inputs, options.recursive, options.out)
     restorer = open_restorer(task, options, **task_options)
-    plan = _plan(restorer, options)
+    restorer.task.adapt(**particular.set_up)
+    plan = _plan(restorer, options, particular)
     plan.check(restorer, jobs)
     outcomes: list[Outcome] = []
     try:
@@ -62,21 +79,40 @@ def open_restorer(task: str, options: Any, **task_options: object) -> Restorer:
     return Restorer(loaded, options.device, options.precision, options.tile)
 
 
-def _plan(restorer: Restorer, options: RestoreOptions) -> Plan:
-    from cflowtool.batch import Outputs, Plan
+def _plan(restorer: Restorer, options: RestoreOptions, particular: Particular) -> Plan:
+    from cflowtool.batch import Masks, Outputs, Plan
     from cflowtool.canvas import Settings
 
     maps = tuple(name for name in ("mean", "std", "sheet") if getattr(options, name))
     defaults = restorer.card.recipe.defaults
     samples = options.samples or defaults.samples
-    temperature = options.temp
-    if temperature is None:
-        temperature = defaults.temperature or (SAMPLING if samples > 1 or options.start else 0.0)
+    estimate = _estimate(restorer, options, particular)
     spread = options.std or (options.sheet and samples > 1)
-    settings = Settings(samples, temperature, options.seed, options.start, mean=options.mean, std=spread)
-    many = samples > 1 or bool(maps)
+    mean = options.mean or estimate is not None
+    settings = Settings(samples, _temperature(restorer, options), options.seed, options.start, mean, spread)
+    many = (samples > 1 and estimate is None) or bool(maps)
     outputs = Outputs(options.out, f".{options.format}", many, options.overwrite, options.skip_existing)
-    return Plan(settings, outputs, options.keep, maps, options.order)
+    masks = Masks(particular.masks)
+    set_up = {name: value for name, value in particular.set_up.items() if value is not None}
+    return Plan(settings, outputs, options.keep, maps, options.order, estimate, masks, set_up)
+
+
+def _temperature(restorer: Restorer, options: RestoreOptions) -> float:
+    defaults = restorer.card.recipe.defaults
+    if options.temp is not None:
+        return float(options.temp)
+    several = (options.samples or defaults.samples) > 1
+    return defaults.temperature or (SAMPLING if several or options.start else 0.0)
+
+
+def _estimate(restorer: Restorer, options: RestoreOptions, particular: Particular) -> Estimate | None:
+    from cflowtool.batch import Estimate
+
+    defaults = restorer.card.recipe.defaults
+    if defaults.estimate != "mean" or options.samples or options.keep:
+        return None
+    chosen = defaults.threshold if particular.threshold is None else particular.threshold
+    return Estimate(chosen if chosen is not None or restorer.task.levels > 2 else 0.5)
 
 
 def _work(jobs: list[Job], restorer: Restorer, plan: Plan, options: RestoreOptions, outcomes: list[Outcome]) -> None:

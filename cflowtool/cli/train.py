@@ -103,13 +103,6 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
         console.emit({"weight": str(out / WEIGHT), **figures})
 
 
-_RECIPES = {
-    "super-resolve": "super-resolve-cnf-x2",
-    "denoise": "denoise-cnf",
-    "segment-vessels": "segment-vessels-cnf",
-}
-
-
 def _need_accelerate() -> None:
     if find_spec("accelerate") is None:
         raise UsageError("training needs the package accelerate", "pip install 'cflowtool[train]'")
@@ -121,7 +114,7 @@ def _recipe(task: str, name: str | None) -> Recipe:
 
     if task not in TASKS:
         raise UsageError(f"no task named {escape(task)}", f"one of: {', '.join(TASKS)}")
-    chosen = name or _RECIPES.get(task)
+    chosen = name or recipes.DEFAULT.get(task)
     if chosen is None:
         bundled = [known for known in recipes.names() if recipes.load(known).task.name == task]
         what = ", ".join(bundled) or "FILE"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .transform import Transform, total_constant
+from .transform import Transform, occupied, total_constant
 
 _SMALLEST_STD = 1e-4
 
@@ -30,7 +30,7 @@ class ActNorm(Transform):
         """Set scale and bias from the statistics of y (B, C, H, W), once and only in training mode."""
         if not self.training or bool(self.initialised):
             return
-        values = y.transpose(0, 1).flatten(1)
+        values = occupied(y)
         self.bias.copy_(-values.mean(1))
         self.log_scale.copy_(-values.std(1, correction=0).clamp_min(_SMALLEST_STD).log())
         self.initialised.fill_(True)

@@ -14,6 +14,33 @@ def _exact(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
+def rotation(channels: int) -> Tensor:
+    """Return a random orthogonal matrix (C, C) in float64."""
+    orthogonal: Tensor = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
+    return orthogonal
+
+
+def haar(channels: int) -> Tensor:
+    """Return the orthogonal matrix (4C, 4C) of one step of the Haar transform of 2 x 2 blocks, squeezed to channels.
+
+    The C averages come first, then the differences across, down and along the diagonal, C each.
+    """
+    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float64)
+    return torch.kron(signs / 2, torch.eye(channels, dtype=torch.float64)) @ by_place(channels)
+
+
+def by_place(channels: int) -> Tensor:
+    """Return the permutation (4C, 4C) that sorts squeezed channels by their place in the block, then by channel."""
+    order = torch.arange(4 * channels).view(channels, 4).T.flatten()
+    return torch.eye(4 * channels, dtype=torch.float64)[order]
+
+
+def cancelling(channels: int, count: int) -> list[Tensor]:
+    """Return matrices W_1 ... W_count (C, C), all but the last to a random basis, whose product is the identity."""
+    bases = [torch.eye(channels, dtype=torch.float64), *(rotation(channels) for _ in range(count - 1))]
+    return [after @ before.T for before, after in zip(bases, [*bases[1:], bases[0]], strict=True)]
+
+
 class Invertible1x1(Transform):
     """z = W y at every position, W = P L (U + diag(sign exp(log_s))), log-det H W sum(log_s) (CNF section 2.1).
 
@@ -24,10 +51,9 @@ class Invertible1x1(Transform):
     permutation: Tensor
     sign: Tensor
 
-    def __init__(self, channels: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, channels: int, start: Tensor | None = None) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))[0]
-        permutation, lower, upper = torch.linalg.lu(rotation)
+        permutation, lower, upper = torch.linalg.lu(rotation(channels) if start is None else start.double())
         diagonal = upper.diagonal()
         kept = torch.get_default_dtype()
         self.register_buffer("permutation", permutation.to(kept))
@@ -70,12 +96,15 @@ class Invertible1x1(Transform):
 
 
 class Transition(Transform):
-    """Activation normalization and the 1x1 convolution after it, z = W (exp(log_scale) (y + bias)), in one."""
+    """Activation normalization and the 1x1 convolution after it, z = W (exp(log_scale) (y + bias)), in one.
 
-    def __init__(self, channels: int) -> None:
+    ``start`` is what W is at first, by default a random rotation.
+    """
+
+    def __init__(self, channels: int, start: Tensor | None = None) -> None:
         super().__init__()
         self.actnorm = ActNorm(channels)
-        self.linear = Invertible1x1(channels)
+        self.linear = Invertible1x1(channels, start)
 
     def _log_det(self) -> Tensor:
         return self.actnorm.log_scale.sum() + self.linear.log_s.sum()
@@ -93,3 +122,13 @@ class Transition(Transform):
         with _exact(z.device):
             kernel = self.linear.inverse_matrix() * self.actnorm.log_scale.neg().exp()[:, None]
             return F.conv2d(z, kernel[:, :, None, None], -self.actnorm.bias), total_constant(-self._log_det(), z)
+
+
+def wavelet_transitions(channels: int, count: int) -> list[Transition]:
+    """Return transition steps after a squeeze of C channels, the first of which starts at the Haar transform.
+
+    The others start at the identity. The activation normalization between them sees averages and differences apart, so
+    that already the untrained flow gives neighbours the correlation that the data has.
+    """
+    identity = torch.eye(4 * channels, dtype=torch.float64)
+    return [Transition(4 * channels, identity if k else haar(channels)) for k in range(count)]

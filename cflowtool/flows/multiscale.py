@@ -7,22 +7,23 @@ from torch import Tensor, nn
 
 from .coupling import UnconditionalCoupling
 from .gaussian import Latent
-from .linear import Transition
+from .linear import Transition, cancelling, wavelet_transitions
 from .pyramid import Chain
 from .squeeze import Squeeze
 from .transform import Transform
 
 
-def unconditional_step(channels: int, width: int, scale_bound: float, shift_bound: float) -> Transform:
-    """Return activation normalization -> 1x1 convolution -> coupling (CAFLOW appendix A.1, step 4)."""
-    return Chain([Transition(channels), UnconditionalCoupling(channels, width, scale_bound, shift_bound)])
+def unconditional_step(channels: int, width: int, scale_bound: float, shift_bound: float, start: Tensor) -> Transform:
+    """Return activation normalization -> 1x1 convolution -> coupling (CAFLOW A.1, step 4), the second at ``start``."""
+    return Chain([Transition(channels, start), UnconditionalCoupling(channels, width, scale_bound, shift_bound)])
 
 
 class MultiScale(nn.Module):
     """n scales of squeeze -> two transition steps -> K flow steps -> split, y <-> (L_{n-1}, ..., L_0) (CAFLOW A.1).
 
     What is split off comes first, the finest; the last scale keeps everything. H and W are multiples of 2^n. The
-    transition steps let the flow interpolate between neighbours after a squeeze, without which it leaves a grid.
+    transition steps let the flow interpolate between neighbours after a squeeze, without which it leaves a grid. At the
+    start it is a wavelet transform: what is kept is what is coarse (docs/decisions/wavelet-start.md).
     """
 
     transition_steps = 2
@@ -35,9 +36,10 @@ class MultiScale(nn.Module):
         self.flows = nn.ModuleList()
         self.widths: list[int] = []
         for scale in range(scales):
+            transitions = wavelet_transitions(channels, self.transition_steps)
             channels *= 4
-            transitions = [Transition(channels) for _ in range(self.transition_steps)]
-            flow = [unconditional_step(channels, width, scale_bound, shift_bound) for _ in range(steps)]
+            starts = cancelling(channels, steps)
+            flow = [unconditional_step(channels, width, scale_bound, shift_bound, start) for start in starts]
             self.flows.append(Chain([*transitions, *flow]))
             kept = 0 if scale == scales - 1 else channels // 2
             self.widths.append(channels - kept)

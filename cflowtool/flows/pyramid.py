@@ -12,7 +12,7 @@ from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
 from .injector import AffineInjector
 from .linear import Transition
 from .squeeze import Squeeze
-from .transform import Transform
+from .transform import Transform, held
 
 Context = tuple[Tensor, ...]
 
@@ -30,18 +30,18 @@ class Chain(Transform):
         """Return f_n(... f_1(y)) and the sum of the log-dets, (B,)."""
         log_det = y.new_zeros(y.shape[0])
         for transform, part in zip(self.transforms, context.split(self.shares, 1), strict=True):
-            y, change = transform(y, part)
+            y, change = transform(held(y), part)
             log_det = log_det + change
-        return y, log_det
+        return held(y), log_det
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return f_1^-1(... f_n^-1(z)) and the sum of the log-dets, (B,)."""
         log_det = z.new_zeros(z.shape[0])
         parts = context.split(self.shares, 1)
         for transform, part in zip(reversed(self.transforms), reversed(parts), strict=True):
-            z, change = transform.inverse(z, part)  # type: ignore[operator]
+            z, change = transform.inverse(held(z), part)  # type: ignore[operator]
             log_det = log_det + change
-        return z, log_det
+        return held(z), log_det
 
 
 Step = Callable[[int], Transform]
@@ -56,10 +56,13 @@ def affine_step(width: int, scale_bound: float, shift_bound: float) -> Step:
     return make
 
 
-def conditional_step(channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> Transform:
-    """Return activation normalization -> 1x1 convolution -> affine injector -> coupling (CAFLOW appendix A.2)."""
+def conditional_step(
+    channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0, start: Tensor | None = None
+) -> Transform:
+    """Return activation normalization -> 1x1 convolution, at first ``start`` or any rotation -> affine injector ->
+    coupling (CAFLOW appendix A.2)."""
     coupling = AffineCoupling(channels, width, scale_bound, shift_bound)
-    return Chain([Transition(channels), AffineInjector(channels), coupling])
+    return Chain([Transition(channels, start), AffineInjector(channels), coupling])
 
 
 class Pyramid(nn.Module):

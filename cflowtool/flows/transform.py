@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Transform(nn.Module):
@@ -64,15 +65,49 @@ def counted(region: Region) -> Iterator[None]:
         _region.reset(token)
 
 
+_variable: ContextVar[Tensor | None] = ContextVar("variable", default=None)
+
+
+@contextmanager
+def variable(where: Tensor) -> Iterator[None]:
+    """Let only the blocks that ``where`` (B or 1, 1, h, w) has a 1 for be variables; the others are held at zero.
+
+    h x w is the coarsest resolution that a transform of this block works at. What is held is no dimension of any
+    log-determinant or log-density, and no part of a variable influences another one through it.
+    """
+    token = _variable.set(where)
+    try:
+        yield
+    finally:
+        _variable.reset(token)
+
+
+def held(values: Tensor) -> Tensor:
+    """Return (B, C, H, W) with zeros where there is no variable."""
+    where = _variable.get()
+    return values if where is None else values * F.interpolate(where.to(values), values.shape[-2:])
+
+
 def total(values: Tensor, batch: int) -> Tensor:
     """Sum (b, C, H, W) over the counted dimensions and return (batch,), b being 1 or batch."""
-    region = _region.get()
+    values, region = held(values), _region.get()
     values = values if region is None else region.crop(values)
     return values.flatten(1).sum(1).expand(batch)
 
 
+def occupied(values: Tensor) -> Tensor:
+    """Return the variables of (B, C, H, W) as (C, n)."""
+    where, columns = _variable.get(), values.transpose(0, 1).flatten(1)
+    if where is None:
+        return columns
+    chosen = F.interpolate(where.to(values), values.shape[-2:]).expand(len(values), -1, -1, -1).flatten() > 0
+    return columns[:, chosen] if chosen.any() else columns
+
+
 def total_constant(per_position: Tensor, like: Tensor) -> Tensor:
     """Sum a log-determinant that is the same number at every position of ``like`` (B, C, H, W); return (B,)."""
+    if _variable.get() is not None:
+        return total(per_position * torch.ones_like(like[:, :1]), like.shape[0])
     region = _region.get()
     height, width = (like if region is None else region.crop(like)).shape[-2:]
     return (per_position * (height * width)).expand(like.shape[0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +47,12 @@ class Reliability:
         """Expected calibration error, sum over bins of count / total |predicted - observed|, in [0, 1]."""
         gap = (self.predicted - self.observed).abs().nan_to_num()
         return float((gap * self.count).sum() / self.count.sum())
+
+    def said(self) -> dict[str, Any]:
+        """The error and the bins as plain lists, None where a bin is empty."""
+        bins = {"predicted": self.predicted.tolist(), "observed": self.observed.tolist()}
+        lists = {key: [None if value != value else value for value in values] for key, values in bins.items()}
+        return {"error": self.error, "count": self.count.tolist(), **lists}
 
 
 def precision_recall_curve(probability: Tensor, truth: Tensor, inside: Tensor | None = None) -> PrecisionRecall:
@@ -92,6 +101,19 @@ def reliability(probability: Tensor, truth: Tensor, inside: Tensor | None = None
     place = (p.double() * bins).long().clamp(max=bins - 1)
     count, predicted, observed = (torch.bincount(place, w, bins) for w in (None, p.double(), y.double()))
     return Reliability(count, predicted / count, observed / count)
+
+
+def pooled(parts: Sequence[Reliability]) -> Reliability:
+    """What the pixels of several maps say together, in the same bins; raises ValueError for none."""
+    if not parts:
+        raise ValueError("no maps to pool")
+    counts = torch.stack([part.count for part in parts])
+    sums = [
+        torch.stack([of(part) for part in parts]).nan_to_num() * counts
+        for of in (attrgetter("predicted"), attrgetter("observed"))
+    ]
+    predicted, observed = (values.sum(0) / counts.sum(0) for values in sums)
+    return Reliability(counts.sum(0), predicted, observed)
 
 
 def _at_least(by_value: Tensor) -> Tensor:

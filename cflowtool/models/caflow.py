@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..flows.autoregressive import Component, ConditionalBlock
 from ..flows.dequantize import VariationalDequantizer, standard_normal, uniform_dequantize
 from ..flows.gaussian import Latent, standard_normal_log_prob
-from ..flows.linear import Transition
+from ..flows.injector import AffineInjector
 from ..flows.multiscale import MultiScale
-from ..flows.pyramid import Chain, Context, conditional_step
-from ..flows.squeeze import Squeeze
+from ..flows.pyramid import Context
 from ..metrics.likelihood import bits_per_dim
-from ..nets.condition import ConditionNet
 from ..nets.encoder import Shift, guess_from
+from ..nets.multiresolution import MultiResolutionEncoder
 from .base import Density, Draws, SizeRule, per_sample
+
+_LOG_SCALE_CENTRE = -4.0
 
 
 @dataclass(frozen=True)
 class CAFLOWConfig:
     """Sizes of a CAFLOW; the defaults are the paper's for super-resolution (appendix B.1).
 
-    ``factorization`` is the paper's, P(L_i | L_<i, D_<=i), or that of DUAL-GLOW, P(L_i | D_i) (section 3.1).
+    ``factorization`` is the paper's, P(L_i | L_<i, D_<=i), or that of DUAL-GLOW, P(L_i | D_i) (section 3.1). The paper
+    has no trunk: without ``trunk_channels`` nothing centres and scales y but a bicubic ``shift``.
     """
 
     scale: int = 4
@@ -45,97 +48,26 @@ class CAFLOWConfig:
     shift: Shift = "none"
     scale_bound: float = 1.0
     shift_bound: float = 4.0
+    trunk_channels: int = 0
+    mean_weight: float = 0.0
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a learned mean: there is no trunk to predict it."""
-        if self.shift == "mean":
-            raise ValueError("CAFLOW has no trunk to predict a mean: shift is none or bicubic")
+        """Raise ValueError for a learned mean without a trunk to predict it, and for a trained one that is not used."""
+        if self.shift == "mean" and not self.trunk_channels:
+            raise ValueError("without trunk_channels there is no mean to learn: shift is none or bicubic")
+        if self.mean_weight and self.shift != "mean":
+            raise ValueError(f"mean_weight trains the mean, and shift is {self.shift}")
 
 
-class ConditionalBlock(nn.Module):
-    """f_j: squeeze -> two transition steps -> K conditional steps, given d_j and perhaps l_j (CAFLOW section 4.2).
-
-    Given d_j alone the context is complete in ``known``; given l_j too, ``context`` completes it sample by sample.
-    """
-
-    transition_steps = 2
-
-    def __init__(self, channels: int, known: int, drawn: int, config: CAFLOWConfig) -> None:
-        super().__init__()
-        inner, width = 4 * channels, config.conditional_width
-        bounds = config.scale_bound, config.shift_bound
-        self.squeeze = Squeeze()
-        self.transitions = Chain([Transition(inner) for _ in range(self.transition_steps)])
-        self.steps = Chain([conditional_step(inner, width, *bounds) for _ in range(config.steps)])
-        self.net = ConditionNet(4 * known, 4 * drawn, config.steps, inner, width)
-        self.drawn = drawn
-
-    def known(self, d: Tensor) -> Tensor:
-        """Return what d_j (B, known, h, w) decides of the context, at (h / 2, w / 2)."""
-        hidden = self.net.hidden(F.pixel_unshuffle(d, 2))
-        return hidden if self.drawn else self.net(hidden)
-
-    def context(self, known: Tensor, drawn: Tensor) -> Tensor:
-        """Return the steps' context."""
-        return self.net(known, F.pixel_unshuffle(drawn, 2)) if self.drawn else known
-
-    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f_j(y), (B, 4C, h / 2, w / 2), and its log-det (B,)."""
-        y, first = self.transitions(self.squeeze(y, context)[0], context[:, :0])
-        y, second = self.steps(y, context)
-        return y, first + second
-
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f_j^-1(z), (B, C, h, w), and its log-det (B,)."""
-        z, second = self.steps.inverse(z, context)
-        z, first = self.transitions.inverse(z, context[:, :0])
-        return self.squeeze.inverse(z, context)[0], first + second
-
-
-class Component(nn.Module):
-    """F_i: L_i <-> (z_i, ..., z_0), one block a scale from i down to ``lowest``; half is split off after each.
-
-    ``blocks`` is f_i, ..., f_lowest in this order, and so are the contexts and the latents l_i, ..., l_lowest, of
-    which the first is not looked at.
-    """
-
-    def __init__(self, blocks: list[ConditionalBlock]) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def _contexts(self, known: Context, lower: Latent) -> list[Tensor]:
-        return [block.context(k, low) for block, k, low in zip(self.blocks, known, lower, strict=True)]  # type: ignore[operator]
-
-    def forward(self, y: Tensor, known: Context, lower: Latent) -> tuple[Latent, Tensor]:
-        """Return the noise of y = l_i and log|det d noise / d l_i|, (B,), given ``lower`` = (l_i, ..., l_lowest)."""
-        latent: list[Tensor] = []
-        log_det = y.new_zeros(y.shape[0])
-        for block, context in zip(self.blocks, self._contexts(known, lower), strict=True):
-            y, change = block(y, context)
-            log_det = log_det + change
-            if len(latent) < len(self.blocks) - 1:
-                y, split = y.chunk(2, 1)
-                latent.append(split)
-        return (*latent, y), log_det
-
-    def inverse(self, eps: Latent, known: Context, lower: Latent) -> tuple[Tensor, Tensor]:
-        """Return l_i and log|det d l_i / d noise|, (B,); of ``lower`` the first is not looked at."""
-        log_det, z = eps[0].new_zeros(eps[0].shape[0]), eps[-1][:, :0]
-        steps = zip(self.blocks, self._contexts(known, lower), eps, strict=True)
-        for block, context, noise in reversed(list(steps)):
-            z, change = block.inverse(torch.cat((z, noise), 1), context)  # type: ignore[operator]
-            log_det = log_det + change
-        return z, log_det
-
-
-def receptive_field(config: CAFLOWConfig) -> int:
+def receptive_field(config: CAFLOWConfig, trunk_reach: int = 0) -> int:
     """Return how many pixels of x away a value can influence y: every convolution one after another."""
     net, tail = 2, 1  # a coupling's or an injector's two 3x3 convolutions; what a squeeze reaches to one side
     scales = range(1, config.scales + 1)
     unconditional: int = sum((net * (config.condition_steps + config.target_steps) + 2 * tail) * 2**s for s in scales)
     block = net * (config.steps + 1) + tail
     blocks: int = sum(block * 2 ** (s + 1) for i in scales for s in range(i, config.scales + 1))
-    return 2 + -(-(unconditional + blocks) // config.scale)
+    return 2 + -(-(unconditional + blocks + trunk_reach) // config.scale)
 
 
 class CAFLOW(Density):
@@ -144,6 +76,10 @@ class CAFLOW(Density):
     Here y is what the paper calls W and x, brought to y's size, what it calls Y. R(x) = (d_{n-1}, ..., d_0) and
     T(y) = (l_{n-1}, ..., l_0). ``shared`` makes the f_j^i with i > j one (appendix D): 2n - 1 blocks instead of
     n (n + 1) / 2. The context is the shift, what every block makes of d_j, and what the dequantizer makes of x.
+
+    With a trunk T models (y - shift(x)) / scale(x), and the blocks see features of x beside d_j, at its resolution.
+    With ``mean_weight`` > 0 the shift is a mean trained by its absolute error beside the likelihood, which does not
+    reach it. ``spread`` widens p around the shift by a factor that is fitted after training.
     """
 
     Config = CAFLOWConfig
@@ -153,7 +89,8 @@ class CAFLOW(Density):
         self.config = config
         self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
         self.size = SizeRule(multiple_of=max(1, 2 ** (config.scales + 1) // config.scale))
-        self.reach = receptive_field(config)
+        self.encoder = self._trunk() if config.trunk_channels else None
+        self.reach = receptive_field(config, self.encoder.reach if self.encoder else 0)
         self.variational = config.dequantization == "variational"
         bounds = config.scale_bound, config.shift_bound
         make = config.scales, config.condition_steps, config.width, *bounds
@@ -166,17 +103,27 @@ class CAFLOW(Density):
                 config.channels, config.in_channels, config.dequantization_steps, config.conditional_width
             )
 
+    def _trunk(self) -> MultiResolutionEncoder:
+        config = self.config
+        self.injector = AffineInjector(config.channels, _LOG_SCALE_CENTRE)
+        self.injector.log_spread = math.log(config.spread)
+        return MultiResolutionEncoder(
+            config.in_channels, config.channels, config.trunk_channels, config.scales, config.shift
+        )
+
     def _blocks(self) -> list[list[ConditionalBlock]]:
         """Return the blocks of F_{n-1}, ..., F_0, each from its own scale down; latents run from fine to coarse."""
-        config, d, latent = self.config, self.condition_flow.widths, self.target_flow.widths
+        config, latent = self.config, self.target_flow.widths
+        d = [width + config.trunk_channels for width in self.condition_flow.widths]
+        make = config.steps, config.conditional_width, config.scale_bound, config.shift_bound
         shared: dict[int, ConditionalBlock] = {}
         found: list[list[ConditionalBlock]] = []
         for own in range(config.scales):
-            channels, blocks = latent[own], [ConditionalBlock(latent[own], d[own], 0, config)]
+            channels, blocks = latent[own], [ConditionalBlock(latent[own], d[own], 0, *make)]
             lower = range(own + 1, config.scales) if config.factorization == "autoregressive" else ()
             for j in lower:
                 channels *= 2  # four times by the squeeze, half by the split
-                block = shared.get(j) or ConditionalBlock(channels, d[j], latent[j], config)
+                block = shared.get(j) or ConditionalBlock(channels, d[j], latent[j], *make)
                 if config.shared:
                     shared[j] = block
                 blocks.append(block)
@@ -204,7 +151,12 @@ class CAFLOW(Density):
 
     def _known(self, x: Tensor, d: Latent) -> Context:
         """Return the context of x at y's size and its latents d, the finest first."""
-        entries = [guess_from(x, self.channels, 1, self.config.shift)]
+        if self.encoder is None:
+            entries = [guess_from(x, self.channels, 1, self.config.shift)]
+        else:
+            features, *guess = self.encoder(x)
+            entries = [torch.cat(guess, 1)]
+            d = tuple(torch.cat(pair, 1) for pair in zip(d, features, strict=True))
         for own, component in enumerate(self.components):
             blocks: list[ConditionalBlock] = list(component.blocks)  # type: ignore[arg-type]
             entries += [block.known(part) for block, part in zip(blocks, d[own:], strict=False)]
@@ -213,7 +165,8 @@ class CAFLOW(Density):
         return tuple(entries)
 
     def encode(self, x: Tensor) -> Context:
-        """Return the shift (B, C, H, W), every block's share of the context and, if there is one, the dequantizer's."""
+        """Return the shift (B, C, H, W), with a trunk the raw log-scale behind it (B, 2C, H, W), every block's share of
+        the context and, if there is one, the dequantizer's."""
         full = self._at_target_size(x)
         return self._known(full, self.condition_flow(full - 0.5)[0])
 
@@ -232,9 +185,21 @@ class CAFLOW(Density):
 
     def log_prob_given(self, y: Tensor, context: Context) -> Tensor:
         """Return log p(y|x), (B,), in nats (CAFLOW equation 9)."""
-        latent, log_det = self.target_flow(y - context[0])
+        z, log_det_scale = self._centred(y, context[0])
+        latent, log_det = self.target_flow(z)
         terms = (self.component_log_prob(own, latent, known) for own, known in enumerate(self._of(context)))
-        return sum(terms, start=log_det)
+        return sum(terms, start=log_det + log_det_scale)
+
+    def _centred(self, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+        if self.encoder is None:
+            return y - guess, y.new_zeros(y.shape[0])
+        centred: tuple[Tensor, Tensor] = self.injector(y, guess)
+        return centred
+
+    def _uncentred(self, z: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+        if self.encoder is None:
+            return z + guess, z.new_zeros(z.shape[0])
+        return self.injector.inverse(z, guess)
 
     def log_mass_given(self, y: Tensor, context: Context, generator: torch.Generator | None = None) -> Tensor:
         """Return log P(y|x), (B,), of a discrete y: log p(v|x) - log q(v|y, x) at noise of the generator.
@@ -259,18 +224,32 @@ class CAFLOW(Density):
             lower = (own[0], *latent)[: len(known)]
             found, log_det = component.inverse(own, known, lower)  # type: ignore[operator]
             log_prob, latent = log_prob - log_det, (found, *latent)
-        y, log_det = self.target_flow.inverse(latent)
-        y = y + context[0]
-        return Draws(y.unflatten(0, (batch, samples)), (log_prob - log_det).view(batch, samples))
+        z, log_det = self.target_flow.inverse(latent)
+        y, log_det_scale = self._uncentred(z, context[0])
+        return Draws(y.unflatten(0, (batch, samples)), (log_prob - log_det - log_det_scale).view(batch, samples))
 
     def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return -(log P(y|x) + lambda log p(x)) in bits per dimension of y, (B,) (CAFLOW section 4.3).
+        """Return -(log P(y|x) + lambda log p(x)) in bits per dimension of y, plus the weighted error of a mean, (B,).
 
-        x too is dequantized: an upsampled image is not everywhere in its space and has no density otherwise.
+        x too is dequantized: an upsampled image is not everywhere in its space and has no density otherwise (CAFLOW
+        section 4.3).
         """
         full = self._at_target_size(x)
         d, log_det = self.condition_flow(uniform_dequantize(full, 256, generator) - 0.5)
         log_p_x = sum((standard_normal_log_prob(e) for e in d), start=log_det)
-        log_mass = self.log_mass_given(y, self._known(full, d), generator)
+        (guess, *known), mean_error = self._known(full, d), y.new_zeros(y.shape[0])
+        if self.config.mean_weight:
+            mean, raw_scale = guess.chunk(2, 1)
+            guess, mean_error = torch.cat((mean.detach(), raw_scale), 1), self._mean_error(y, mean)
+        log_mass = self.log_mass_given(y, (guess, *known), generator)
         dims, weight = y[0].numel(), self.config.regularization
-        return bits_per_dim(log_mass, dims, 1) + weight * bits_per_dim(log_p_x, dims, 1)
+        return bits_per_dim(log_mass, dims, 1) + weight * bits_per_dim(log_p_x, dims, 1) + mean_error
+
+    def _mean_error(self, y: Tensor, mean: Tensor) -> Tensor:
+        return self.config.mean_weight * (y - mean).abs().flatten(1).mean(1)
+
+    def warm_loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the weighted error of the mean alone, or the loss when there is no mean to warm up, (B,)."""
+        if self.encoder is None or not self.config.mean_weight:
+            return self.loss(y, x, generator)
+        return self._mean_error(y, self.encoder(self._at_target_size(x))[1])

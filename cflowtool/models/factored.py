@@ -15,6 +15,7 @@ from ..flows.pyramid import Context
 from ..flows.transform import bounded, total
 from ..metrics.likelihood import bits_per_dim
 from ..nets.encoder import Encoder, Shift
+from ..nets.vgg import UNet
 from .base import Density, Draws, SizeRule, per_sample
 
 _LOG_SCALE_CENTRE = -4.0
@@ -22,7 +23,11 @@ _LOG_SCALE_CENTRE = -4.0
 
 @dataclass(frozen=True)
 class FactoredConfig:
-    """Sizes of the baseline; growth 55 on 16 blocks matches the paper's parameter budget (CNF section 5.1)."""
+    """Sizes of the baseline; growth 55 on 16 blocks matches the paper's parameter budget (CNF section 5.1).
+
+    ``depth`` > 0 makes the trunk a U-Net that goes so many halvings down, of ``blocks`` plain residual blocks a
+    resolution and direction.
+    """
 
     scale: int = 2
     in_channels: int = 3
@@ -32,6 +37,12 @@ class FactoredConfig:
     growth: int = 55
     shift: Shift = "mean"
     levels: int = 256
+    depth: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for dense blocks in a U-Net, which has none."""
+        if self.depth and self.growth:
+            raise ValueError("a trunk of some depth has plain residual blocks: growth must be 0")
 
 
 class Factored(Density):
@@ -48,8 +59,10 @@ class Factored(Density):
         self.config = config
         self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
         self.levels = config.levels
-        self.size = SizeRule()
+        self.size = SizeRule(multiple_of=2**config.depth)
         self.reach = 3 + config.blocks * (15 if config.growth else 2)
+        if config.depth:
+            self.reach = UNet.reach_of(config.depth, config.blocks) + 1
         self.encoder = Encoder(
             config.scale,
             config.channels,
@@ -58,6 +71,7 @@ class Factored(Density):
             config.growth,
             config.shift,
             config.in_channels,
+            depth=config.depth,
         )
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..images import bicubic_resize
 from .pyramid import ImageHead
 from .rrdb import Trunk
+from .vgg import UNet
 
 Shift = Literal["none", "bicubic", "mean"]
 
@@ -18,7 +19,8 @@ Shift = Literal["none", "bicubic", "mean"]
 class Encoder(nn.Module):
     """x (B, C_x, h, w) -> features (B, channels, h / u, w / u), shift and raw log-scale (B, C_y, scale h, scale w).
 
-    The trunk works at 1 / u = 1 / ``unshuffle`` of x's resolution, each u x u block of x as channels.
+    The trunk works at 1 / u = 1 / ``unshuffle`` of x's resolution, each u x u block of x as channels. With ``depth``
+    > 0 it is a U-Net that goes so many halvings further down, of ``blocks`` residual blocks a resolution and direction.
 
     The shift is where y is expected: 1/2 ("none"), the bicubic upsampling of x ("bicubic"), or that plus what the
     trunk predicts ("mean"). An x with fewer channels than y is no picture of it: 1/2 stands for its upsampling; of
@@ -35,19 +37,27 @@ class Encoder(nn.Module):
         shift: Shift = "mean",
         in_channels: int = 3,
         unshuffle: int = 1,
+        depth: int = 0,
     ) -> None:
         super().__init__()
         self.scale, self.shift, self.unshuffle = scale, shift, unshuffle
-        self.trunk = Trunk(in_channels * unshuffle**2, channels, blocks, growth)
+        inputs = in_channels * unshuffle**2
+        self.trunk = (
+            UNet(inputs, channels, depth - 1, "none", blocks) if depth else Trunk(inputs, channels, blocks, growth)
+        )
         self.head = ImageHead(channels, 2 * out_channels, scale * unshuffle)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return features, shift, raw log-scale; the last two in fp32 whatever the network runs in."""
-        features = self.trunk(self._blocks(x - 0.5))
+        features = self._features(self._blocks(x))
         with torch.autocast(x.device.type, enabled=False):
             guess, raw = self.head(features.to(x.dtype)).chunk(2, 1)
         base = guess_from(x, guess.shape[1], self.scale, self.shift)
         return features, base + guess if self.shift == "mean" else base, raw
+
+    def _features(self, x: Tensor) -> Tensor:
+        found: Tensor = self.trunk(x)[0] if isinstance(self.trunk, UNet) else self.trunk(x - 0.5)
+        return found
 
     def _blocks(self, x: Tensor) -> Tensor:
         if self.unshuffle == 1:

@@ -81,25 +81,38 @@ class Residual(nn.Module):
         return x + change
 
 
+def residuals(channels: int, norm: Norm, blocks: int) -> nn.Module:
+    """Return residual blocks one after another, a single one being itself."""
+    return (
+        Residual(channels, norm) if blocks == 1 else nn.Sequential(*(Residual(channels, norm) for _ in range(blocks)))
+    )
+
+
 class UNet(nn.Module):
     """A small encoder-decoder: down by max-pooling to 1 / 2^(levels + 1), up again with what was there added.
 
     The same shapes, ``reach`` and ``multiple_of`` as VGG; every resolution has seen the coarser ones, so that a thin
-    vessel is found by its course. Widths double twice and then stay.
+    vessel is found by its course. Widths double twice and then stay; ``blocks`` residual blocks a resolution and
+    direction.
     """
 
-    def __init__(self, in_channels: int, channels: int, levels: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, levels: int, norm: Norm, blocks: int = 1) -> None:
         super().__init__()
         depth = levels + 1
         widths = [channels * min(2**level, 4) for level in range(depth + 1)]
         self.out_channels = widths[: levels + 1]
         self.multiple_of = 2**depth
-        self.reach = 1 + sum(4 * 2**level for level in range(depth)) + 3 * 2**depth
+        self.reach = self.reach_of(depth, blocks)
         self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
-        self.down = nn.ModuleList(Residual(width, norm) for width in widths)
+        self.down = nn.ModuleList(residuals(width, norm, blocks) for width in widths)
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Residual(width, norm) for width in widths[:-1])
+        self.up = nn.ModuleList(residuals(width, norm, blocks) for width in widths[:-1])
+
+    @staticmethod
+    def reach_of(depth: int, blocks: int) -> int:
+        """Return the reach of one that goes ``depth`` halvings down: its convolutions, and the coarsest block."""
+        return 1 + 4 * blocks * ((1 << depth) - 1) + ((2 * blocks + 1) << depth)
 
     def forward(self, x: Tensor) -> Features:
         """Return the features of every resolution, finest first."""

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
+
 _SSIM_WINDOW = 11
 
 
@@ -18,7 +20,9 @@ class Task(ABC):
     of ``masks``, which names the folders that such a mask may lie in, beside the photographs'.
 
     ``held_out_share`` of the photographs are never trained on. ``near_baseline`` says that no good result is far from
-    the baseline; ``whole`` that photographs count whole: validated uncut, set in black where smaller than a crop.
+    the baseline; ``whole`` that photographs count whole: validated uncut, set in black where smaller than a crop;
+    ``resized`` that x of a user's image is made at a working size and results come back to the image's by ``finish``.
+    Results have ``result_channels``, by default those of the user's image.
     """
 
     name: str
@@ -31,6 +35,8 @@ class Task(ABC):
     held_out_share: float = 0.05
     near_baseline: bool = True
     whole: bool = False
+    resized: bool = False
+    result_channels: int | None = None
 
     def prepare(self, photo: Tensor) -> Tensor:
         """Return a photograph with its masks, uint8 (C, H, W), as it is trained on: by default as it is."""
@@ -44,10 +50,25 @@ class Task(ABC):
         """Return the pixels (H, W), boolean, that the metrics of one image are about, None for all of them."""
         return None
 
-    @property
-    def pictures(self) -> bool:
-        """Return whether both x and y are colour pictures, which can be read from a file as they are."""
-        return (self.x_channels, self.y_channels, self.masks) == (3, 3, ())
+    def adapt(self, **settings: object) -> None:
+        """Set what a run knows beside the recipe, such as the noise's strength, None for nothing.
+
+        Raises UsageError for a setting that the task has not.
+        """
+        for name, value in settings.items():
+            if value is not None:
+                raise UsageError(f"{self.name} has no setting {name}", "leave it out")
+
+    def usable(self, photo: Tensor) -> bool:
+        """Return whether a photograph, uint8 (C, H, W), teaches anything: by default all do."""
+        return True
+
+    def given(self, truth: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return what a user of a truth (1, C, H, W) would have: image and mask, as ``condition`` takes them; and the
+        result (1, C', H, W) that is right."""
+        x, y = self.pair(truth)
+        mask = x[:, 3:] if x.shape[1] > 3 else None
+        return x[:, :3], mask, self.assemble(x, y)
 
     @abstractmethod
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -64,9 +85,25 @@ class Task(ABC):
     def assemble(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the restored image of x (1 or B, C, h, w) and samples y (B, C, H, W)."""
 
+    def finish(self, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the results (B, C', H, W), of the size of a user's image (1, 3, H, W), of its x and samples y."""
+        return self.assemble(x, y)
+
+    def target(self, image: Tensor, x: Tensor, result: Tensor) -> Tensor:
+        """Return y (1, C, h, w) of a result (1, 3, H, W) that anyone made of the image: what ``finish`` undoes."""
+        return result
+
+    def known(self, x: Tensor) -> Tensor | None:
+        """Return the pixels (H, W), boolean, of a result that are the user's own to the bit, None for no such ones."""
+        return None
+
     @abstractmethod
     def baseline(self, x: Tensor) -> Tensor:
         """Return what people get without us, the picture every result is measured beside."""
+
+    def baselines(self, image: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return the results (1, C', H, W) of all methods that people use without us, by name."""
+        return {self.baseline_name: self.baseline(x)}
 
     def measurable(self, height: int, width: int) -> bool:
         """Return whether an image of this size is large enough for the metrics: the 11 x 11 window of SSIM."""

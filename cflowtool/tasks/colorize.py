@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,11 +11,16 @@ from ..metrics.colour import colourfulness
 from ..metrics.ssim import ssim_y
 from .base import Task
 from .eight_bit import as_bytes, psnr
+from .upsample import JointUpsampling
 
 _RED, _BLUE = 0.299, 0.114
 _GREEN = 1 - _RED - _BLUE
 _CB, _CR = 2 * (1 - _BLUE), 2 * (1 - _RED)
 _NEUTRAL = 128
+_SMALLEST_SIDE = 16
+_ROWS = 256
+# Chroma that is a function of luma to within so many levels is that of grey, sepia and tinted photographs.
+_OWN_COLOUR, _JUDGED_SIDE = 1.75, 192
 
 
 def levels(image: Tensor) -> Tensor:
@@ -34,17 +41,62 @@ def luma(image: Tensor) -> Tensor:
     return value
 
 
-def from_luma_and_chroma(y: Tensor, chroma: Tensor) -> Tensor:
+def rounded(y: Tensor, image: Tensor) -> Tensor:
+    """Return levels Y rounded to what an image at midpoints can store: to 1, or 1 / 256 where it has 16 bits."""
+    # No midpoint of 16 bits is one of 8 bits, so that any value of the image tells.
+    fine = 1 if float(levels(image.flatten()[0])).is_integer() else 256
+    stored: Tensor = ((y + 0.5) * fine - 0.5).round()
+    return (stored + 0.5) / fine - 0.5
+
+
+def chroma(image: Tensor) -> Tensor:
+    """Return Cb = 128 + (B - Y) / 1.772 and Cr = 128 + (R - Y) / 1.402, (B, 2, H, W), of levels (B, 3, H, W)."""
+    y = luma(image)
+    return _NEUTRAL + torch.cat(((image[:, 2:] - y) / _CB, (image[:, :1] - y) / _CR), 1)
+
+
+def from_luma_and_chroma(y: Tensor, colours: Tensor) -> Tensor:
     """Return RGB levels in [0, 255] of levels Y (B, 1, H, W) and Cb, Cr (B, 2, H, W).
 
     R = Y + 1.402 (Cr - 128), B = Y + 1.772 (Cb - 128), G such that the luma is Y; a colour outside the gamut moves
-    along the line to the grey of its luma as far as the gamut's surface.
+    along the line to the grey of its luma as far as the gamut's surface. The lightest grey of 16 bits is half a level
+    of 8 above 255, the darkest half a level below 0: such a luma is kept, grey.
     """
-    blue, red = (chroma - _NEUTRAL).split(1, 1)
+    blue, red = (colours - _NEUTRAL).split(1, 1)
     difference = torch.cat((_CR * red, -(_RED * _CR * red + _BLUE * _CB * blue) / _GREEN, _CB * blue), 1)
     room = torch.where(difference > 0, 255 - y, y)
     share = (room / difference.abs().clamp_min(1e-12)).amin(1, keepdim=True).clamp(0, 1)
-    return (y + share * difference).clamp(0, 255)
+    return torch.maximum(torch.minimum(y + share * difference, y.clamp_min(255)), y.clamp_max(0))
+
+
+def shrunk(planes: Tensor, side: int) -> Tensor:
+    """Return (..., h, w), h and w at most ``side``, of (..., H, W): the average over each pixel's area, float64.
+
+    What is small enough is left as it is.
+    """
+    height, width = planes.shape[-2:]
+    if max(height, width) <= side:
+        return planes.double()
+    factor = side / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    flat = planes.double().reshape(-1, height, width).cpu().numpy()
+    done = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in flat])
+    return torch.from_numpy(done).reshape(*planes.shape[:-2], *done.shape[1:]).to(planes.device)
+
+
+def own_colour(photo: Tensor) -> float:
+    """Return the root mean square, in levels, of what of Cb and Cr of (C, H, W) no quadratic of the luma explains."""
+    levels_of = photo[None, :3].double()
+    y = luma(levels_of).flatten() / 255
+    powers = torch.stack((torch.ones_like(y), y, y.square()), 1)
+    colours = chroma(levels_of)[0].flatten(1).T
+    rest = colours - powers @ torch.linalg.lstsq(powers, colours, driver="gelsd").solution
+    return float(rest.square().sum(1).mean().sqrt())
+
+
+def _luma_of(image: Tensor) -> Tensor:
+    """Return the levels' luma (B, 1, H, W) of an image (B, 3, H, W), some rows at a time."""
+    return torch.cat([luma(levels(rows)) for rows in image.split(_ROWS, 2)], 2)
 
 
 class Colorize(Task):
@@ -53,6 +105,9 @@ class Colorize(Task):
     The luma of an assembled image is x: of the unrounded image always, and of its 8-bit image, rounded again, to the
     bit wherever x is a level, whatever y is. A truth comes back to within 1 level a channel where its rounded luma and
     chroma are a colour inside the gamut (98.8 % of all colours), to within 9 elsewhere.
+
+    With a ``side`` photographs are trained on, and images coloured, at a working size of at most so many pixels on the
+    long side; ``finish`` brings the chroma to an image's own size along the edges of its luma, which is kept.
     """
 
     name = "colorize"
@@ -60,25 +115,66 @@ class Colorize(Task):
     x_channels = 1
     y_channels = 2
     near_baseline = False
+    result_channels = 3
+
+    def __init__(self, side: int | None = None) -> None:
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < _SMALLEST_SIDE):
+            raise ValueError(f"side is at least {_SMALLEST_SIDE} pixels, not {side!r}")
+        self.side, self.resized = side, side is not None
+
+    def _working(self, planes: Tensor) -> Tensor:
+        return planes if self.side is None else shrunk(planes, self.side)
+
+    def prepare(self, photo: Tensor) -> Tensor:
+        """Return uint8 (3, h, w) at the working size."""
+        return photo if self.side is None else shrunk(photo, self.side).round().to(torch.uint8)
+
+    def usable(self, photo: Tensor) -> bool:
+        """Return whether a photograph has colours of its own: not grey, nor sepia, nor of any other one tint."""
+        return own_colour(shrunk(photo, _JUDGED_SIDE)) >= _OWN_COLOUR
+
+    def given(self, truth: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return the grey image, no mask, and the truth."""
+        return self.pair(truth)[0].expand(-1, 3, -1, -1), None, truth
 
     def pair(self, truth: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return x (B, 1, H, W) = round(Y) and y (B, 2, H, W) = round(Cb, Cr)."""
         values = levels(truth)
-        y = luma(values)
-        chroma = _NEUTRAL + torch.cat(((values[:, 2:] - y) / _CB, (values[:, :1] - y) / _CR), 1)
-        return midpoints(y.round(), truth), midpoints(chroma.round().clamp(0, 255), truth)
+        return midpoints(luma(values).round(), truth), midpoints(chroma(values).round().clamp(0, 255), truth)
 
     def condition(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the luma of a grey or colour image, not rounded, so that 16-bit grey stays what it is."""
-        return midpoints(luma(levels(image)), image)
+        """Return the luma of a grey or colour image at the working size, not rounded: 16-bit grey stays what it is."""
+        return midpoints(self._working(_luma_of(image)), image)
 
     def assemble(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the RGB image of luma x and chroma y."""
         return midpoints(from_luma_and_chroma(levels(x), levels(y)), y)
 
+    def finish(self, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return RGB of the image's own luma and of samples' chroma, upsampled along its edges; float64, for 16 bits.
+
+        Whatever y is, the stored result has the image's luma, rounded to its bits.
+        """
+        height, width = image.shape[-2:]
+        result = torch.empty(len(y), 3, height, width, dtype=torch.float64, device=image.device)
+        upsampling = JointUpsampling(levels(x), levels(y), width)
+        for top in range(0, height, _ROWS):
+            full = rounded(luma(levels(image[..., top : top + _ROWS, :])), image)
+            colours = from_luma_and_chroma(full, upsampling.rows(top, height, full))
+            result[..., top : top + _ROWS, :] = midpoints(colours, result)
+        return result
+
+    def target(self, image: Tensor, x: Tensor, result: Tensor) -> Tensor:
+        """Return the chroma of a result at the working size, rounded as that of a pair, (1, 2, h, w)."""
+        return midpoints(self._working(chroma(levels(result))).round().clamp(0, 255), x)
+
     def baseline(self, x: Tensor) -> Tensor:
         """Return the grey image."""
         return x.expand(-1, 3, -1, -1)
+
+    def baselines(self, image: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return the grey image at the size of the user's."""
+        return {self.baseline_name: self.baseline(midpoints(_luma_of(image), image))}
 
     def metrics(self, result: Tensor, truth: Tensor, within: Tensor | None = None) -> dict[str, float]:
         """Return PSNR over RGB (at most 100 dB), SSIM on Y and the result's colourfulness, of the 8-bit images."""

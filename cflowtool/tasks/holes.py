@@ -1,4 +1,4 @@
-"""Masks of what is to be filled in: the centre, strokes, or scratches, blobs and writing."""
+"""Masks of what is to be filled in: blocks, strokes, or scratches, blobs and writing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ Draw = Callable[[Pixels, Random], object]
 _MOST = 0.25
 _LEAST = 0.02
 _TRIES = 60
+_LARGE_SHARE = 1 / 3
+_SMALLEST_LARGE = 0.05
+_WIDEST_SCRATCH = 4
+_MOST_SCRATCHED = 0.1
 
 
 def centre(height: int, width: int, random: Random) -> Pixels:
@@ -35,16 +39,50 @@ def mixed(height: int, width: int, random: Random) -> Pixels:
     return _filled(height, width, random, [_stroke, _scratch, _blob, _writing])
 
 
-HOLES: dict[str, Callable[[int, int, Random], Pixels]] = {"centre": centre, "strokes": strokes, "mixed": mixed}
+def any_kind(height: int, width: int, random: Random) -> Pixels:
+    """Return one large hole in a third of all images, the centre or one from [5 %, 25 %] of the area anywhere; in the
+    others small ones over [2 %, 25 %], half of them nothing but scratches of 1 to 4 pixels and writing."""
+    if random.random() < _LARGE_SHARE:
+        return random.choice([centre, _large])(height, width, random)
+    thin: list[Draw] = [_line, _writing]
+    return _filled(height, width, random, random.choice([thin, [_stroke, _scratch, _blob, *thin]]))
 
 
-def _filled(height: int, width: int, random: Random, kinds: list[Draw]) -> Pixels:
-    """Draw shapes until the wanted share is hidden, leaving out those that would hide more than a quarter."""
-    mask, wanted = np.zeros((height, width), np.uint8), random.uniform(_LEAST, _MOST)
+def _large(height: int, width: int, random: Random) -> Pixels:
+    """Return a rectangle or the ellipse in it, up to twice as high as wide or the reverse."""
+    area = max(1, int(height * width * random.uniform(_SMALLEST_LARGE, _MOST)))
+    high = min(height, area, max(1, round((area * random.uniform(0.5, 2.0)) ** 0.5)))
+    wide = min(width, area // high)
+    top, left = random.randint(0, height - high), random.randint(0, width - wide)
+    mask, shape = np.zeros((height, width), np.uint8), np.ones((high, wide), np.uint8)
+    if random.random() < 1 / 2:
+        rows, columns = ((2 * np.arange(side) + 1) / side - 1 for side in (high, wide))
+        shape = (rows[:, None] ** 2 + columns**2 <= 1).astype(np.uint8)
+    mask[top : top + high, left : left + wide] = shape
+    return mask
+
+
+def scratches(height: int, width: int, random: Random) -> Pixels:
+    """Return scratches of 1 to 4 pixels over 2 % to 10 % of the area."""
+    return _filled(height, width, random, [_line], _MOST_SCRATCHED)
+
+
+HOLES: dict[str, Callable[[int, int, Random], Pixels]] = {
+    "centre": centre,
+    "scratches": scratches,
+    "strokes": strokes,
+    "mixed": mixed,
+    "any": any_kind,
+}
+
+
+def _filled(height: int, width: int, random: Random, kinds: list[Draw], most: float = _MOST) -> Pixels:
+    """Draw shapes until the wanted share is hidden, leaving out those that would hide more than ``most``."""
+    mask, wanted = np.zeros((height, width), np.uint8), random.uniform(_LEAST, most)
     for _ in range(_TRIES):
         tried = mask.copy()
         random.choice(kinds)(tried, random)
-        mask = tried if tried.mean() <= _MOST else mask
+        mask = tried if tried.mean() <= most else mask
         if mask.mean() >= wanted:
             break
     if not mask.any():
@@ -68,6 +106,11 @@ def _stroke(mask: Pixels, random: Random) -> None:
 
 def _scratch(mask: Pixels, random: Random) -> None:
     cv2.line(mask, _point(mask, random), _point(mask, random), (1,), _size(mask, random, 0.0, 0.02))
+
+
+def _line(mask: Pixels, random: Random) -> None:
+    corners = np.array([_point(mask, random) for _ in range(random.randint(2, 3))], np.int32)
+    cv2.polylines(mask, [corners], False, (1,), random.randint(1, _WIDEST_SCRATCH))
 
 
 def _blob(mask: Pixels, random: Random) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cflowtool import images
 from cflowtool.cli.main import run
 
 
@@ -49,3 +51,28 @@ def upscale(cflow: Cflow, tiny_weight: Path) -> Cflow:
         return cflow("super-resolve", *arguments, "--model", tiny_weight)
 
     return call
+
+
+@pytest.fixture
+def restore(cflow: Cflow, small_weights: dict[str, Path]) -> Cflow:
+    """A function that runs the command of a task with its small weight."""
+
+    def call(task: str, *arguments: object) -> Result:
+        return cflow(task, *arguments, "--model", small_weights[task], "--device", "cpu")
+
+    return call
+
+
+@pytest.fixture
+def fundus() -> Callable[..., Path]:
+    """A function that writes a disc with dark lines on black, as photographs of the retina are."""
+
+    def write(path: Path, side: int = 120, grey: bool = False) -> Path:
+        axis = np.arange(side) - (side - 1) / 2
+        inside = (axis[:, None] ** 2 + axis**2) ** 0.5 < 0.45 * side
+        line = np.abs(axis) % (side // 4) < 2
+        value = np.where(inside, np.where(line, 90, 160), 0).astype(np.uint8)[..., None]
+        images.write(path, images.Picture(value if grey else np.concatenate([value, value // 2, value // 3], 2)))
+        return path
+
+    return write

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cflowtool import images
 
 Photo = Callable[..., Path]
 
@@ -69,3 +72,21 @@ def test_an_unknown_task(cflow, photo: Photo) -> None:
     photo(Path("img.png"))
     result = cflow("rank", "img.png", "img.png", "--task", "dream")
     assert (result.code, len(result.err.splitlines())) == (2, 2)
+
+
+@pytest.mark.parametrize("task", ["denoise", "colorize", "inpaint", "segment-vessels"])
+def test_candidates_of_every_task_are_ordered(restore, cflow, photo: Photo, fundus, small_weights, task: str) -> None:
+    mask = []
+    if task == "inpaint":
+        hole = np.zeros((40, 48, 1), np.uint8)
+        hole[10:20, 10:30] = 255
+        images.write(Path("mask.png"), images.Picture(hole))
+        mask = ["--mask", "mask.png"]
+    fundus(Path("img.png")) if task == "segment-vessels" else photo(Path("img.png"), 40, 48)
+    assert restore(task, "img.png", *mask, "--samples", 3, "--temp", 1).code == 0
+    candidates = [Path(f"out/img/0{k}.png") for k in (1, 2, 3)]
+    words = ("rank", "img.png", *candidates, "--task", task, *mask, "--model", small_weights[task], "--device", "cpu")
+    [found] = cflow(*words, "--json").objects
+    scores = [row["log_prob"] for row in found["candidates"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True) and np.isfinite(scores).all()
+    assert {Path(row["file"]) for row in found["candidates"]} == set(candidates)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from cflowtool.flows.actnorm import ActNorm
-from cflowtool.flows.linear import Invertible1x1, Transition
+from cflowtool.flows.linear import Invertible1x1, Transition, cancelling, haar, rotation, wavelet_transitions
 from cflowtool.flows.pyramid import Chain
 
 NO_CONTEXT = torch.zeros(1, 0, 1, 1)
@@ -23,9 +24,40 @@ def test_it_starts_at_a_rotation(channels: int) -> None:
     assert layer.condition_number() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_rotation_is_the_generators() -> None:
-    first, same, other = (Invertible1x1(6, torch.Generator().manual_seed(seed)).matrix() for seed in (3, 3, 4))
-    assert torch.equal(first, same) and not torch.equal(first, other)
+def test_it_starts_where_it_is_told_to() -> None:
+    start = torch.randn(6, 6, generator=torch.Generator().manual_seed(3)).double()
+    assert torch.allclose(Invertible1x1(6, start).matrix().double(), start, atol=1e-5)
+    torch.manual_seed(0)
+    assert not torch.equal(rotation(6), rotation(6))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_haar_is_orthogonal_and_its_first_channels_are_the_averages(channels: int) -> None:
+    matrix = haar(channels)
+    assert torch.allclose(matrix @ matrix.T, torch.eye(4 * channels).double())
+    y = torch.randn(2, channels, 6, 4, dtype=torch.float64)
+    coefficients = torch.einsum("ij,bjhw->bihw", matrix, F.pixel_unshuffle(y, 2))
+    assert torch.allclose(coefficients[:, :channels], 2 * F.avg_pool2d(y, 2))
+    flat = torch.einsum("ij,bjhw->bihw", matrix, F.pixel_unshuffle(torch.ones_like(y), 2))
+    assert flat[:, channels:].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("channels", "count"), [(1, 1), (5, 1), (5, 2), (8, 7)])
+def test_cancelling_rotations_end_where_they_began(channels: int, count: int) -> None:
+    matrices = cancelling(channels, count)
+    product = torch.eye(channels).double()
+    for matrix in matrices:
+        assert torch.allclose(matrix @ matrix.T, torch.eye(channels).double())
+        product = matrix @ product
+    assert len(matrices) == count and torch.allclose(product, torch.eye(channels).double())
+
+
+def test_transitions_after_a_squeeze_start_at_one_wavelet_transform() -> None:
+    torch.manual_seed(0)
+    chain = Chain(list(wavelet_transitions(2, 2))).double().eval()
+    y = torch.randn(1, 2, 4, 4, dtype=torch.float64)
+    z, _ = chain(F.pixel_unshuffle(y, 2), NO_CONTEXT.double())
+    assert torch.allclose(z[:, :2], 2 * F.avg_pool2d(y, 2), atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cflowtool.flows.linear import Transition
 from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
+from cflowtool.flows.transform import held, variable
 
 CHANNELS, WIDTH = 3, 4
 
@@ -65,3 +66,20 @@ def test_a_chain_deals_its_context_out_in_order(randomised: Callable[..., nn.Mod
     y, context = torch.randn(1, 4, 4, 4, dtype=torch.float64), torch.randn(1, 2 * WIDTH, 4, 4, dtype=torch.float64)
     middle, _ = chain.transforms[0](y, context[:, :WIDTH])
     assert torch.equal(chain(y, context)[0], chain.transforms[1](middle, context[:, WIDTH:])[0])
+
+
+@torch.no_grad()
+def test_what_is_held_has_no_say_in_either_direction(randomised: Callable[..., nn.Module]) -> None:
+    pyramid = randomised(pyramid_of(2, 2), 0.5)
+    context = tuple(part.double() for part in context_of(pyramid, 8, 16))
+    where = torch.zeros(1, 1, 2, 4).double()
+    where[..., 0, 1:3] = where[..., 1, 0] = 1
+    y, other = (torch.randn(1, CHANNELS, 8, 16).double() for _ in range(2))
+    with variable(where):
+        elsewhere = held(y) + other - held(other)
+        (eps, log_det), (same, too) = pyramid(y, context), pyramid(elsewhere, context)
+        assert all(torch.allclose(held(a), held(b), rtol=0, atol=1e-12) for a, b in zip(eps, same, strict=True))
+        assert torch.allclose(log_det, too, rtol=1e-12)
+        noisy = tuple(held(e) + 1 - held(torch.ones_like(e)) for e in eps)
+        again, back = pyramid.inverse(noisy, context)
+        assert torch.allclose(again, held(y), rtol=0, atol=1e-9) and torch.allclose(back, -log_det, rtol=1e-9)

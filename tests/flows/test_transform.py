@@ -19,7 +19,17 @@ from cflowtool.flows.linear import Invertible1x1, Transition
 from cflowtool.flows.multiscale import MultiScale
 from cflowtool.flows.pyramid import Chain, Pyramid, affine_step, conditional_step
 from cflowtool.flows.squeeze import Squeeze
-from cflowtool.flows.transform import Region, Transform, bounded, counted, total, total_constant
+from cflowtool.flows.transform import (
+    Region,
+    Transform,
+    bounded,
+    counted,
+    held,
+    occupied,
+    total,
+    total_constant,
+    variable,
+)
 from cflowtool.flows.translation import Rotation1x1, TranslationCoupling, translation_step
 
 BATCH, CHANNELS, HEIGHT, LENGTH, WIDTH = 3, 5, 4, 8, 8
@@ -209,3 +219,32 @@ def test_bounded_is_the_identity_near_zero_and_never_beyond_its_bound() -> None:
     assert torch.allclose(bounded(small, 2.0), small, rtol=1e-5, atol=0)
     assert torch.allclose(bounded(large, 2.0).abs(), torch.tensor(2.0))
     assert bounded(torch.linspace(-9, 9, 99), 2.0).diff().gt(0).all()
+
+
+def test_only_variables_are_counted_at_every_resolution_and_in_every_region() -> None:
+    where = torch.tensor([[[[1.0, 0.0, 1.0]]], [[[0.0, 0.0, 1.0]]]])
+    fine, coarse = torch.randn(2, 3, 4, 12), torch.randn(2, 5, 1, 3)
+    with variable(where):
+        assert torch.equal(held(coarse), coarse * where) and not held(fine)[0, :, :, 4:8].any()
+        assert torch.allclose(
+            total(fine, 2), torch.stack((fine[0].sum() - fine[0, :, :, 4:8].sum(), fine[1, :, :, 8:].sum()))
+        )
+        assert total_constant(torch.tensor(0.5), fine).tolist() == [16.0, 8.0]
+        assert torch.equal(
+            occupied(coarse), torch.stack((coarse[0, :, 0, 0], coarse[0, :, 0, 2], coarse[1, :, 0, 2]), 1)
+        )
+        with counted(Region(4, 12, 0, 0, 2, 8)):
+            left = total_constant(torch.tensor(0.5), fine)
+        with counted(Region(4, 12, 0, 8, 2, 12)):
+            assert torch.equal(left + total_constant(torch.tensor(0.5), fine), torch.tensor([8.0, 4.0]))
+    assert torch.equal(held(fine), fine) and total_constant(torch.tensor(0.5), fine).tolist() == [24.0, 24.0]
+
+
+def test_activation_normalization_starts_from_the_variables_alone() -> None:
+    where, layer = torch.zeros(1, 1, 2, 2), ActNorm(3)
+    where[..., 0, 1] = 1
+    y = 4 + 3 * torch.randn(2, 3, 8, 8)
+    with variable(where):
+        z, _ = layer(held(y), y)
+    inside = z[..., :4, 4:].transpose(0, 1).flatten(1)
+    assert inside.mean(1).abs().max() < 1e-5 and (inside.std(1, correction=0) - 1).abs().max() < 1e-5

@@ -1,11 +1,13 @@
 """Curves against an example made by hand, brute force and torchmetrics, inside the field of view alone."""
 
+import json
+
 import pytest
 import torch
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from cflowtool.metrics.segmentation import iou, precision_recall, precision_recall_curve, reliability
+from cflowtool.metrics.segmentation import iou, pooled, precision_recall, precision_recall_curve, reliability
 
 
 def scene(seed: int = 0, levels: int = 12) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,6 +111,28 @@ def test_empty_bins_are_nan_and_count_nothing() -> None:
     assert found.count.tolist() == [1, 0, 1, 1]
     assert found.predicted.isnan().tolist() == found.observed.isnan().tolist() == [False, True, False, False]
     assert found.error == pytest.approx(0.5 / 3)
+
+
+def test_maps_pooled_are_one_map() -> None:
+    scenes = [scene(seed, levels=1000) for seed in range(3)]
+    whole = reliability(*(torch.stack(planes).clamp(max=1) for planes in zip(*scenes, strict=True)))
+    parts = pooled([reliability(p.clamp(max=1), truth, inside) for p, truth, inside in scenes])
+    assert torch.equal(parts.count, whole.count) and parts.error == pytest.approx(whole.error)
+    for one, other in ((parts.predicted, whole.predicted), (parts.observed, whole.observed)):
+        assert torch.allclose(one, other, equal_nan=True)
+    with pytest.raises(ValueError, match="no maps"):
+        pooled([])
+
+
+def test_what_is_said_of_it_is_json() -> None:
+    found = reliability(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0, 1, 1]), bins=4)
+    said = json.loads(json.dumps(found.said(), allow_nan=False))
+    assert said == {
+        "error": found.error,
+        "count": [1, 0, 1, 1],
+        "predicted": [0, None, 0.5, 1],
+        "observed": [0, None, 1, 1],
+    }
 
 
 def test_what_does_not_fit_is_refused() -> None:

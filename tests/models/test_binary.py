@@ -296,4 +296,4 @@ def test_the_papers_training_is_2000_epochs_of_20_padded_images_in_pairs(name: s
 def test_the_compact_recipes_see_so_far_and_no_further_and_so_can_be_tiled(name: str) -> None:
     with torch.device("meta"):
         model = build(load(name))
-    assert count(model) < 650_000 and model.reach < 200
+    assert count(model) < 1_200_000 and model.reach < 200

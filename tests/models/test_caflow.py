@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cflowtool import recipes
+from cflowtool.flows.autoregressive import ConditionalBlock
 from cflowtool.flows.gaussian import standard_normal_log_prob
 from cflowtool.metrics.likelihood import bits_per_dim
-from cflowtool.models.caflow import CAFLOW, CAFLOWConfig, ConditionalBlock
+from cflowtool.models.caflow import CAFLOW, CAFLOWConfig
 
 SMALL = {"scale": 2, "scales": 3, "condition_steps": 1, "target_steps": 1, "steps": 1, "width": 8}
 Randomise = Callable[..., nn.Module]
@@ -177,3 +178,72 @@ def test_the_papers_settings_have_the_parameters_and_shapes_that_follow_from_the
     side = 64 // config.scale
     shapes = model.latent_shapes(side, side)
     assert len(shapes) == 6 and sum(math.prod(shape) for shape in shapes) == config.channels * 64 * 64
+
+
+TRUNK = {"trunk_channels": 8, "shift": "mean", "mean_weight": 20.0}
+WRONG = {"no trunk": {"shift": "mean"}, "no mean": {"trunk_channels": 8, "mean_weight": 1.0}}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mean_needs_a_trunk_and_its_weight_a_mean(name: str) -> None:
+    with pytest.raises(ValueError, match="trunk_channels" if name == "no trunk" else "mean_weight"):
+        CAFLOWConfig(**WRONG[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dequantization", ["uniform", "variational"])
+def test_with_a_trunk_it_is_the_density_of_the_centred_and_scaled_image(
+    randomised: Randomise, dequantization: str
+) -> None:
+    model = build(randomised, dequantization=dequantization, **TRUNK)
+    x, y = images(model, 2)
+    context = model.encode(x)
+    shift, raw = context[0].chunk(2, 1)
+    log_scale = -4 + 3 * torch.tanh(raw / 3)
+    latent, log_det = model.target_flow((y - shift) / log_scale.exp())
+    total = log_det - log_scale.flatten(1).sum(1)
+    for own, known in enumerate(model._of(context)):
+        total = total + model.component_log_prob(own, latent, known)
+    assert torch.allclose(model.log_prob(y, x), total, rtol=1e-10) and raw.std() > 0.01
+
+
+def test_every_block_sees_the_trunks_features_of_its_resolution(randomised: Randomise) -> None:
+    model = build(randomised, **TRUNK)
+    x, y = images(model)
+    context = model.encode(x)
+    latent, _ = model.target_flow(y)
+    scales = [narrow.weight for narrow in model.encoder.narrow]
+    for own, known in enumerate(model._of(context)):
+        log_prob = model.component_log_prob(own, latent, known).sum()
+        found = torch.autograd.grad(log_prob, scales, retain_graph=True, allow_unused=True)
+        assert [g is not None and bool(g.any()) for g in found] == [own <= scale for scale in range(3)]
+
+
+def test_the_mean_learns_from_its_error_and_never_from_the_likelihood(randomised: Randomise) -> None:
+    model = randomised(build(randomised, **TRUNK))
+    x, y = images(model, 2)
+    weight = model.encoder.head.conv.weight
+    full, warm = (loss(y, x, torch.Generator().manual_seed(0)) for loss in (model.loss, model.warm_loss))
+    error = 20.0 * (y - model.encode(x)[0][:, :3]).abs().flatten(1).mean(1)
+    assert torch.equal(warm, error)
+    of_full, of_error = (torch.autograd.grad(loss.sum(), weight)[0] for loss in (full, warm))
+    assert torch.allclose(of_full[:3], of_error[:3], rtol=1e-9) and of_error[:3].any() and not of_error[3:].any()
+    assert of_full[3:].any()
+
+
+def test_without_a_weight_the_mean_learns_from_the_likelihood(randomised: Randomise) -> None:
+    model = build(randomised, **{**TRUNK, "mean_weight": 0.0})
+    x, y = images(model, 2)
+    warm, full = (loss(y, x, torch.Generator().manual_seed(0)) for loss in (model.warm_loss, model.loss))
+    assert torch.equal(warm, full)
+    assert torch.autograd.grad(full.sum(), model.encoder.head.conv.weight)[0][:3].any()
+
+
+@torch.no_grad()
+def test_spread_widens_the_samples_around_the_shift_and_the_density_with_them(randomised: Randomise) -> None:
+    plain, wide = (build(randomised, spread=spread, **TRUNK) for spread in (1.0, 1.5))
+    x, _ = images(plain)
+    shift = plain.encode(x)[0][:, :3]
+    first, second = (model.sample(x, 2, 1.0, 0) for model in (plain, wide))
+    assert torch.allclose(second.y - shift, 1.5 * (first.y - shift), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(second.log_prob, first.log_prob - first.y[0, 0].numel() * math.log(1.5), rtol=1e-12)

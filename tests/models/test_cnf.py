@@ -1,5 +1,6 @@
 """The CNF's likelihood is the change of variables, and its mean is trained by its own error alone."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cflowtool.flows.dequantize import uniform_dequantize
+from cflowtool.flows.transform import held, occupied, variable
 from cflowtool.metrics import bits_per_dim
 from cflowtool.models.cnf import CNF, CNFConfig
 
@@ -97,3 +99,70 @@ def test_the_smallest_size_and_no_smaller_fits_the_pyramid(scale: int, levels: i
     side = model.size.multiple_of
     assert (side * scale) % 2**levels == 0 and (side == 1 or (side // 2 * scale) % 2**levels)
     assert torch.isfinite(model.sample(torch.rand(1, 3, side, side), 1, 1.0, 0).y).all()
+
+
+@pytest.mark.parametrize("wrong", [{"depth": 2, "growth": 4}, {"hole": True}, {"hole": True, "in_channels": 4}])
+def test_settings_that_do_not_go_together_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="growth" if "growth" in wrong else "hole"):
+        CNFConfig(scale=2 if "in_channels" in wrong else 1, **wrong)
+
+
+def with_hole() -> tuple[Tensor, Tensor]:
+    """x whose hole touches 3 of 4 x 4 blocks of 4 x 4 pixels, and which values of y lie in them."""
+    x = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)).double()
+    x[:, 3] = 0
+    x[:, 3, 2:9, 5:7] = 1
+    inside = torch.zeros(1, 3, 16, 16, dtype=torch.bool)
+    inside[..., :12, 4:8] = True
+    return x, inside
+
+
+@pytest.fixture
+def filling(randomised: Randomise) -> CNF:
+    return randomised(cnf(1, 20.0, hole=True, in_channels=4, unshuffle=2, depth=1))
+
+
+def test_the_log_prob_of_a_hole_is_the_change_of_variables_of_the_blocks_it_touches(filling: CNF) -> None:
+    x, inside = with_hole()
+    context, y = filling.encode(x), x[:, :3] + 0.01 * torch.rand(1, 3, 16, 16).double()
+
+    def noise_of(values: Tensor) -> Tensor:
+        with variable(context[-1]):
+            whole = y.masked_scatter(inside, values)
+            z, _ = filling.injector(whole, context[0])
+            eps, _ = filling.pyramid(held(z), context[1:3])
+            return torch.cat([occupied(level).flatten() for level in eps])
+
+    values = y[inside]
+    log_det = torch.linalg.slogdet(torch.autograd.functional.jacobian(noise_of, values)).logabsdet
+    wanted = torch.distributions.Normal(0.0, 1.0).log_prob(noise_of(values)).sum() + log_det
+    known = (~inside).sum() * math.log(256)
+    assert filling.log_prob(y, x).item() == pytest.approx((wanted + known).item(), rel=1e-9)
+
+
+@torch.no_grad()
+def test_known_blocks_cost_nothing_and_are_what_they_are(filling: CNF) -> None:
+    x, inside = with_hole()
+    y = torch.rand(1, 3, 16, 16).double()
+    assert torch.equal(filling.log_prob(y, x), filling.log_prob(torch.where(inside, y, 1 - y), x))
+    draws = filling.sample(x, 2, 1.0, 0)
+    known = x[:, :3].masked_select(~inside)
+    assert all(torch.equal(draws.y[:, k].masked_select(~inside), known) for k in range(2))
+    assert (draws.y[:, 0] != draws.y[:, 1])[inside].all()
+    nothing = torch.cat((x[:, :3], torch.zeros_like(x[:, 3:])), 1)
+    mass = filling.log_mass_given(y, filling.encode(nothing))
+    assert torch.equal(filling.sample(nothing, 1, 1.0, 0).y[:, 0], x[:, :3]) and mass.abs().max() < 1e-9
+
+
+def test_the_loss_is_of_the_unknown_values_however_few_they_are(filling: CNF) -> None:
+    x, inside = with_hole()
+    y = torch.where(inside, torch.rand(1, 3, 16, 16).double(), x[:, :3])
+    error = (y - filling.encode(x)[0][:, :3]).abs()
+    assert not error[~inside].any()
+    warm = filling.warm_loss(y, x, torch.Generator())
+    assert warm.item() == pytest.approx(20.0 * error[inside].mean().item())
+    generators = (torch.Generator().manual_seed(0) for _ in range(2))
+    noisy = uniform_dequantize(y, 256, next(generators))
+    nats = filling.log_prob(noisy, x) - (~inside).sum() * math.log(256)
+    wanted = bits_per_dim(nats, int(inside.sum())) + warm
+    assert torch.allclose(filling.loss(y, x, next(generators)), wanted, rtol=1e-9)

@@ -17,10 +17,14 @@ SMALL = {
     "cnf": {**TINY, "levels": 2, "steps": 2, "width": 8, "shift": "mean", "mean_weight": 20.0},
     "cnf deep": {**TINY, "growth": 4, "levels": 3, "steps": 1, "width": 8, "shift": "bicubic"},
     "cnf unshuffled": {**TINY, "levels": 2, "steps": 1, "width": 8, "shift": "mean", "unshuffle": 2},
+    "cnf unet": {**TINY, "steps": 1, "width": 8, "shift": "mean", "unshuffle": 2, "depth": 1, "in_channels": 4},
+    "cnf hole": {**TINY, "steps": 2, "width": 8, "shift": "mean", "mean_weight": 20.0, "hole": True, "in_channels": 4},
     "factored": TINY,
+    "factored unet": {**TINY, "depth": 2},
     "caflow": {**FLOWS, "scales": 2, "shift": "bicubic", "dequantization": "uniform"},
     "caflow shared": {**FLOWS, "scales": 3, "shared": True},
     "caflow dual-glow": {**FLOWS, "scales": 2, "factorization": "dual-glow"},
+    "caflow trunk": {**FLOWS, "scales": 2, "trunk_channels": 8, "shift": "mean", "mean_weight": 20.0},
 }
 CONDITIONAL = {"conditioning_channels": 4, "conditioning_width": 8, "coupling_channels": 4, "width": 8, "steps": 1}
 SMALL |= {
@@ -36,13 +40,13 @@ SMALL |= {
     "factored-binary": {**BINARY, "norm": "none"},
     "factored-binary weighted": {**BINARY, "encoder": "unet", "norm": "group", "beta": 0.1},
 }
-SCALES = {"binary-cnf": (1,), "factored-binary": (1,)}
+SCALES = {"binary-cnf": (1,), "factored-binary": (1,), "cnf unet": (1,), "cnf hole": (1,)}
 SMALL |= {
     "tim": {**TOWER, "mapping_dim": 4},
     "tim plain": {**TOWER, "mapping_dim": 0, "weight_norm": False, "intermediate": False, "hierarchical": False},
 }
 HEAVY = {"caflow": "condition_flow"}
-CASES = [(name, scale) for name in SMALL for scale in SCALES.get(name.split()[0], (2, 4))]
+CASES = [(name, scale) for name in SMALL for scale in SCALES.get(name, SCALES.get(name.split()[0], (2, 4)))]
 DENSITIES = [(name, scale) for name, scale in CASES if issubclass(MODELS[name.split()[0]], Density)]
 of_densities = pytest.mark.parametrize("model", DENSITIES, ids=lambda case: f"{case[0]}-x{case[1]}", indirect=True)
 Randomise = Callable[..., nn.Module]
@@ -265,7 +269,8 @@ def smooth_images(count: int, side: int) -> Tensor:
 def test_training_overfits_one_batch(name: str, scale: int) -> None:
     model = build(name, scale)
     y = smooth_images(4, scale * model.size.fixed[0] if model.size.fixed else 16)
-    x, binary = nn.functional.avg_pool2d(y, scale), isinstance(model, Density) and model.levels == 2
+    x = nn.functional.pad(nn.functional.avg_pool2d(y, scale), (0, 0, 0, 0, 0, model.in_channels - 3), value=1.0)
+    binary = isinstance(model, Density) and model.levels == 2
     y = y[:, : model.channels].round() if binary else y
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     losses = []

@@ -1,8 +1,10 @@
 """The encoder's first guess is what its shift says, at any size and scale."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cflowtool.images import bicubic_resize
 from cflowtool.nets.encoder import Encoder, Shift
@@ -54,9 +56,10 @@ def test_the_guesses_are_fp32_when_the_network_is_not() -> None:
     assert torch.allclose(shift, warmed(2, "mean")(x)[1], rtol=0.05, atol=0.1)
 
 
+@pytest.mark.parametrize("depth", [0, 1])
 @pytest.mark.parametrize("unshuffle", [2, 4])
-def test_a_trunk_may_work_on_blocks_of_x(unshuffle: int) -> None:
-    net = Encoder(1, 3, 8, 1, 0, "mean", in_channels=4, unshuffle=unshuffle)
+def test_a_trunk_may_work_on_blocks_of_x(unshuffle: int, depth: int) -> None:
+    net = Encoder(1, 3, 8, 1, 0, "mean", in_channels=4, unshuffle=unshuffle, depth=depth)
     x = torch.rand(2, 4, 8, 16)
     features, shift, raw = net(x)
     assert features.shape == (2, 8, 8 // unshuffle, 16 // unshuffle)
@@ -65,3 +68,17 @@ def test_a_trunk_may_work_on_blocks_of_x(unshuffle: int) -> None:
     moved = x.clone()
     moved[..., :unshuffle, :unshuffle] += 0.1
     assert (net(moved)[0] - features)[..., 0, 0].abs().max() > 1e-4
+
+
+def test_a_deep_trunk_starts_at_the_same_guess_and_sees_further(randomised: Callable[..., nn.Module]) -> None:
+    x = torch.rand(1, 3, 16, 64).double()
+    moved, seen = x.clone(), []
+    moved[..., -8:] = 0
+    for depth in (0, 3):
+        net = Encoder(1, 3, 8, 1, 0, "mean", depth=depth).double()
+        features, shift, raw = net(x)
+        assert features.shape == (1, 8, 16, 64) and torch.equal(shift, x) and not raw.any()
+        randomised(net, 1.0)
+        changed = (net(x)[0] != net(moved)[0]).any(1)[0].any(0)
+        seen.append(int(changed.nonzero()[0]))
+    assert seen[1] < 32 < seen[0]

@@ -1,6 +1,7 @@
 """The encoders: the layers of the paper's figure, their resolutions, and how far they see."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from cflowtool.nets.vgg import VGG, Normalize, SideOutputs, UNet
 
 Randomise = Callable[..., nn.Module]
-KINDS = {"vgg": VGG, "unet": UNet}
+KINDS = {"vgg": VGG, "unet": UNet, "unet of two blocks": partial(UNet, blocks=2)}
 Encoder = VGG | UNet
 
 
@@ -78,6 +79,16 @@ def test_with_normalization_the_whole_image_matters(kind: str, norm: str, random
 def test_the_finest_features_of_the_unet_have_seen_further_than_the_vggs(randomised: Randomise) -> None:
     vgg, unet = (influence(randomised(encoder(kind), 1.0), 0) for kind in ("vgg", "unet"))
     assert len(vgg) - int(vgg.nonzero()[0]) == 2 and len(unet) - int(unet.nonzero()[0]) > 20
+
+
+def test_more_blocks_see_further_and_the_parameters_of_one_keep_their_names() -> None:
+    one, two = UNet(3, 8, 2, "none"), UNet(3, 8, 2, "none", blocks=2)
+    assert two.reach == UNet.reach_of(3, 2) > one.reach == UNet.reach_of(3, 1)
+    assert {"first.weight", "down.3.blocks.2.weight", "widen.0.bias", "up.2.blocks.5.bias"} <= {*one.state_dict()}
+    own = dict(one.named_parameters())
+    assert sum(p.numel() for n, p in two.named_parameters() if ".blocks." in n) == 2 * sum(
+        p.numel() for n, p in own.items() if ".blocks." in n
+    )
 
 
 def test_instance_normalization_makes_mean_and_variance_of_each_channel_those_of_a_standard() -> None:

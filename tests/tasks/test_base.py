@@ -13,18 +13,27 @@ from cflowtool.tasks.colorize import Colorize
 OPTIONS: dict[str, list[dict[str, object]]] = {
     "super-resolve": [{"scale": 2}, {"scale": 4}, {"scale": 16}],
     "denoise": [{}, {"sigma": 25}],
-    "colorize": [{}],
-    "inpaint": [{"mask": "centre"}, {"mask": "strokes"}, {}],
+    "colorize": [{}, {"side": 192}],
+    "inpaint": [{"mask": "centre"}, {"mask": "strokes"}, {}, {"mask": "any", "fill": "pyramid"}],
     "decompress": [{}, {"quality": [5, 60]}],
     "segment": [{}, {"channels": 3, "side": 32}],
-    "segment-vessels": [{}, {"augment": True}],
+    "segment-vessels": [{}, {"augment": True}, {"even": True}],
 }
 WRONG: dict[str, list[dict[str, object]]] = {
-    "denoise": [{"sigma": -1}, {"sigma": [50, 5]}, {"sigma": [5]}, {"sigma": "25"}, {"sigma": 1e9}, {"sigma": True}],
-    "inpaint": [{"mask": "corner"}],
+    "colorize": [{"side": 0}, {"side": 8}, {"side": True}, {"side": "large"}, {"side": 99.5}],
+    "denoise": [
+        {"sigma": -1},
+        {"sigma": [50, 5]},
+        {"sigma": [5]},
+        {"sigma": "25"},
+        {"sigma": 1e9},
+        {"sigma": True},
+        {"grey": 2},
+    ],
+    "inpaint": [{"mask": "corner"}, {"fill": "white"}],
     "decompress": [{"quality": 0}, {"quality": [10, 101]}],
     "segment": [{"channels": 2}, {"side": 0}, {"side": "large"}],
-    "segment-vessels": [{"augment": "often"}],
+    "segment-vessels": [{"augment": "often"}, {"even": 1}],
 }
 CASES = [(name, options) for name, list_of in OPTIONS.items() for options in list_of]
 
@@ -75,7 +84,10 @@ def test_x_and_y_have_the_channels_and_levels_that_the_task_says(task: Task) -> 
 def test_x_of_a_user_is_x_of_a_pair(task: Task) -> None:
     x, _ = task.pair(truth_of(task, 32, 48))
     again = task.condition(x[:, :3].expand(-1, 3, -1, -1), x[:, 3:4] if task.name == "inpaint" else None)
-    assert again.shape == x.shape and torch.equal(again[:, :3], x[:, :3])
+    if task.whole:
+        assert again.shape[1] == task.x_channels and max(again.shape) == 540
+    else:
+        assert again.shape == x.shape and torch.equal(again[:, :3], x[:, :3])
 
 
 def test_a_pair_is_the_generators(task: Task) -> None:

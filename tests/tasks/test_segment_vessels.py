@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cflowtool.tasks.segment_vessels import SegmentVessels, field_of_view, training_scale
+from cflowtool.errors import InputError
+from cflowtool.tasks.segment_vessels import SegmentVessels
 
 
 def disc(side: int, diameter: float) -> Tensor:
@@ -39,20 +40,6 @@ def test_photographs_come_to_one_scale_and_masks_stay_binary(side: int, diameter
         assert torch.equal(small, photo)
 
 
-def test_a_field_of_view_cut_off_above_and_below_keeps_its_diameter() -> None:
-    assert training_scale(disc(1200, 1080)[200:-200]) == pytest.approx(0.5, rel=0.01)
-    assert training_scale(torch.zeros(5, 5, dtype=torch.bool)) == 1
-
-
-def test_the_field_of_view_is_found_with_its_dark_vessels_and_without_specks() -> None:
-    photo = fundus(200, 170)
-    photo[:3, 90:110, 60:70] = 0
-    photo[:3, 3:9, 3:9] = 200
-    found = field_of_view(as_truth(photo)[:, :3])
-    assert (found.bool() == disc(200, 170)).double().mean() > 0.995
-    assert field_of_view(torch.zeros(1, 3, 20, 20)).sum() == 0
-
-
 def test_only_what_is_inside_the_field_of_view_counts() -> None:
     task, truth = SegmentVessels(), as_truth(fundus(120, 100))
     x, y = task.pair(truth)
@@ -63,6 +50,66 @@ def test_only_what_is_inside_the_field_of_view_counts() -> None:
     assert task.metrics(0.3 * mask, mask, within) == {"iou": 0, "max_f": 1}
     assert task.metrics(mask, 0 * mask, within).keys() == {"iou"}
     assert task.metrics(mask, mask, torch.zeros_like(within)) == {}
+
+
+@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize(("side", "diameter"), [(300, 270), (560, 540), (900, 810)])
+def test_a_user_gets_the_x_of_training_and_the_truth_back(side: int, diameter: int, even: bool) -> None:
+    task, photo = SegmentVessels(even=even), fundus(side, diameter, 8)
+    image, fov, right = task.given(as_truth(photo))
+    x, y = task.pair(as_truth(task.prepare(photo)))
+    again = task.condition(image, fov)
+    assert torch.equal(again, x) and torch.equal(task.target(image, x, right), y)
+    result = task.finish(image, x, torch.cat((y, 1 - y)))
+    assert result.shape == (2, 1, side, side) and set(result.unique().tolist()) == {0, 1}
+    wrong = ((result[:1] != right) & (fov > 0)).sum() / right.sum()
+    assert wrong < 0.15 and (result[1:] != 1 - right)[fov > 0].sum() < 0.2 * right.sum()
+
+
+def test_nothing_is_found_outside_the_field_of_view() -> None:
+    task, photo = SegmentVessels(even=True), as_truth(fundus(300, 270))
+    image, fov, _ = task.given(photo)
+    for mask in (None, fov):
+        x = task.condition(image, mask)
+        everything = task.finish(image, x, torch.ones(1, 1, *x.shape[-2:]))
+        assert (everything != fov).double().mean() < 0.01
+    everywhere = task.condition(image, torch.ones_like(fov))
+    assert task.finish(image, everywhere, torch.ones(1, 1, *everywhere.shape[-2:])).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (40, 2), (60, 80)])
+@pytest.mark.parametrize("value", [0.5 / 256, 0.3, 255.5 / 256])
+def test_even_photographs_of_any_size_survive(size: tuple[int, int], value: float) -> None:
+    for task in (SegmentVessels(), SegmentVessels(even=True)):
+        task.baseline_name, image = "black-hat", torch.full((1, 3, *size), value)
+        x = task.condition(image)
+        assert x.shape[1] == task.x_channels and max(x.shape[-2:]) <= 1080
+        y = torch.ones(3, 1, *x.shape[-2:])
+        assert task.finish(image, x, y).shape == (3, 1, *size)
+        assert task.target(image, x, image[:, :1]).shape == y[:1].shape
+        base = task.baselines(image, x)[task.baseline_name]
+        assert base.shape == (1, 1, *size) and base.isfinite().all()
+
+
+def test_a_small_field_of_view_is_not_enlarged_without_end() -> None:
+    image, fov = torch.rand(1, 3, 400, 500), torch.zeros(1, 1, 400, 500)
+    fov[..., 200:203, 100:103] = 1
+    assert SegmentVessels().condition(image, fov).shape[-1] == 1080
+
+
+def test_a_field_of_view_that_does_not_fit_is_refused() -> None:
+    image = torch.rand(1, 3, 40, 50)
+    for fov, what in ((torch.ones(1, 1, 50, 40), "40 x 50 pixels, not 50 x 40"), (torch.zeros(1, 1, 40, 50), "empty")):
+        with pytest.raises(InputError, match=what):
+            SegmentVessels().condition(image, fov)
+
+
+def test_the_baseline_of_a_user_sees_the_photograph_as_it_was() -> None:
+    image, fov, right = SegmentVessels().given(as_truth(fundus(300, 270, 2)))
+    for task in (SegmentVessels(), SegmentVessels(even=True)):
+        x = task.condition(image, fov)
+        base = task.baselines(image, x)[task.baseline_name]
+        assert base.shape == right.shape and task.metrics(base, right, fov[0, 0] > 0)["max_f"] > 0.7
 
 
 @pytest.mark.parametrize("installed", [True, False])
