@@ -33,6 +33,8 @@ _MARGIN = 24
 # A model of one size keeps this share of its side, at both ends, as margin.
 _FIXED_MARGIN = 8
 _RETRY = 1 << 40
+# A model of holes counts log 256 for each value that is known, whatever the picture's depth.
+_KNOWN_LEVELS = 256
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,29 @@ class Restorer:
             yield
 
     def _draw(self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int]) -> Iterator[Piece]:
-        """Encode a tile once and yield its samples in chunks that fit memory."""
+        """Encode a tile once and yield its samples in chunks that fit memory; what is known already costs nothing."""
         outer, chunk = crop(x, tile.outer), self._chunk(tile)
+        if self._all_known(x, tile):
+            yield self._as_given(outer, tile, settings)
+            return
         context = self._encode(x, tile)
         for first in range(0, settings.samples, chunk):
             some = settings.indices[first : first + chunk]
             y, log_prob = self._decode(tile, [k + _RETRY if k in again else k for k in some], settings, context)
             yield Piece(some, y, log_prob, outer)
+
+    def _all_known(self, x: Tensor, tile: Tile) -> bool:
+        known = self.task.known(x) if self._of_holes else None
+        return known is not None and bool(crop(known, tile.core).all())
+
+    def _as_given(self, x: Tensor, tile: Tile, settings: Settings) -> Piece:
+        values = self.model.channels * tile.core.height * tile.core.width
+        log_prob = torch.full((settings.samples,), values * math.log(_KNOWN_LEVELS), dtype=torch.float64)
+        return Piece(settings.indices, x[:, : self.model.channels].expand(settings.samples, -1, -1, -1), log_prob, x)
+
+    @property
+    def _of_holes(self) -> bool:
+        return isinstance(self.model, CNF) and self.model.config.hole
 
     def _decode(
         self, tile: Tile, drawn: list[int], settings: Settings, context: Context
@@ -158,9 +176,8 @@ class Restorer:
         """Return how many levels y has, over which its density is spread; 1 where log_prob is a mass already."""
         if isinstance(self.model, Binary):
             return 1
-        if isinstance(self.model, CNF) and self.model.config.hole:
-            # What is known counts log 256 in it, whatever the picture's depth.
-            return 256
+        if self._of_holes:
+            return _KNOWN_LEVELS
         own = self.task.resized or self.task.levels == 2 or self.task.y_channels != 3
         return self.task.levels if own else picture.levels
 

@@ -9,6 +9,7 @@ from cflowtool.weights import WeightCard, read_card
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- figures -->", "<!-- end of figures -->"
+OTHERS, OTHERS_END = "<!-- other tasks -->", "<!-- end of other tasks -->"
 HEAD = """# Weights
 
 One file a model; its card is in the file's header (`cflow models info NAME`). This page is generated from the cards by
@@ -17,26 +18,64 @@ used for research only, and the weights are offered under the same understanding
 """
 
 
-def results_table(results: dict[str, Any]) -> list[str]:
-    """Return the rows of PSNR and SSIM of one data set's results."""
-    rows = ["| result | PSNR-Y, dB | SSIM-Y |", "| --- | ---: | ---: |"]
-    for name, figures in results["results"].items():
-        rows.append(f"| {name} | {figures['psnr']:.2f} | {figures['ssim']:.4f} |")
-    return rows
+COLUMNS = {
+    "psnr": "PSNR, dB",
+    "psnr_hole": "PSNR in the hole, dB",
+    "ssim": "SSIM-Y",
+    "colourfulness": "colourfulness",
+    "max_f": "maximal F",
+    "iou": "IoU above 1/2",
+}
+DIGITS = {"psnr": 2, "psnr_hole": 2, "ssim": 4, "colourfulness": 1, "max_f": 4, "iou": 4}
+
+
+def results_table(results: dict[str, Any], task: str) -> list[str]:
+    """Return the rows of the metrics of one data set's results."""
+    rows = results["results"]
+    known = [metric for metric in COLUMNS if any(metric in figures for figures in rows.values())]
+    titles = ["PSNR-Y, dB" if (m, task) == ("psnr", "super-resolve") else COLUMNS[m] for m in known]
+    lines = [f"| result | {' | '.join(titles)} |", f"| --- |{' ---: |' * len(known)}"]
+    for name, figures in rows.items():
+        cells = [f"{figures[m]:.{DIGITS[m]}f}" if m in figures else "" for m in known]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def facts(results: dict[str, Any]) -> dict[str, str]:
+    """Return what else was measured, in words."""
+    found: dict[str, str] = {}
+    if "bits_per_dim" in results:
+        found["bits per dim"] = f"{results['bits_per_dim']:.3f}"
+    if "consistency_db" in results:
+        found["degraded again, a result is the input to"] = f"{results['consistency_db']:.1f} dB"
+    if "exploded" in results:
+        hot = f" (temperature 1: {results['exploded_temp1']:.4%})" if "exploded_temp1" in results else ""
+        found["exploded pixels"] = f"{results['exploded']:.4%}{hot}"
+    if "coverage" in results:
+        inside = (f"{value:.1%} in the central {level}" for level, value in results["coverage"].items())
+        found["coverage"] = ", ".join(inside)
+    if "reliability" in results:
+        found["expected calibration error of the probability map"] = f"{results['reliability']['error']:.4f}"
+    return found
 
 
 def results_text(name: str, results: dict[str, Any]) -> list[str]:
     """Return the section of one data set."""
     protocol = results["protocol"]
     drawn = f"{protocol['samples']} samples at temperature {protocol['temperature']:g}, seed {protocol['seed']}"
-    facts = {
-        "bits per dim": f"{results['bits_per_dim']:.3f}",
-        "shrinks back to the input at": f"{results['consistency_db']:.1f} dB",
-        "exploded pixels": f"{results['exploded']:.4%} (temperature 1: {results['exploded_temp1']:.4%})",
-        "coverage": ", ".join(f"{value:.1%} in the central {level}" for level, value in results["coverage"].items()),
-    }
-    lines = [f"\n### {name}: {results['images']} images, {drawn}\n", *results_table(results), ""]
-    return lines + [f"- {key}: {value}" for key, value in facts.items()]
+    given = "".join(f", {key} {protocol[key]}" for key in ("sigma", "holes") if key in protocol)
+    lines = [
+        f"\n### {name}: {results['images']} images{given}, {drawn}\n",
+        *results_table(results, results["task"]),
+        "",
+    ]
+    return lines + [f"- {key}: {value}" for key, value in facts(results).items()]
+
+
+def picture(name: str) -> list[str]:
+    """Return the line that shows a weight's before and after, where docs/images has one."""
+    shown = ROOT / "docs" / "images" / f"{name}.png"
+    return [f"\n![before and after](../docs/images/{shown.name})"] if shown.is_file() else []
 
 
 def section(card: WeightCard, size: int) -> list[str]:
@@ -50,6 +89,7 @@ def section(card: WeightCard, size: int) -> list[str]:
         f"- data: {data}",
         *(f"- {note}" for note in card.notes),
     ]
+    lines += picture(card.name)
     for name, results in card.results.items():
         lines += results_text(name, results)
     return lines
@@ -70,7 +110,7 @@ def summary(folder: Path) -> str:
         f"| | {' | '.join(names.values())} | bits per dim | in 50 % / 90 % |",
         f"| --- |{' ---: |' * (len(names) + 2)}",
     ]
-    for card in map(read_card, sorted(folder.glob("*.safetensors"))):
+    for card in map(read_card, sorted(folder.glob("super-resolve-*.safetensors"))):
         found, held = card.results["set5"], card.results["heldout"]
         quality = [f"{found['results'][n]['psnr']:.2f} / {found['results'][n]['ssim']:.4f}" for n in names]
         inside = " / ".join(f"{share:.1%}" for share in held["coverage"].values())
@@ -79,10 +119,33 @@ def summary(folder: Path) -> str:
     return "\n".join(rows)
 
 
+MAIN = {"denoise": "psnr", "colorize": "psnr", "inpaint": "psnr_hole", "segment-vessels": "max_f"}
+
+
+def others(folder: Path) -> str:
+    """Return the table for README.md of the other tasks: every set, and the one metric that counts most."""
+    rows = ["| weight | measured on | results | bits per dim |", "| --- | --- | --- | ---: |"]
+    for card in map(read_card, sorted(folder.glob("*.safetensors"))):
+        metric = MAIN.get(card.recipe.task.name)
+        for name, results in card.results.items():
+            if metric is None or name == "bundled":
+                continue
+            shown = (f"{n} {f[metric]:.{DIGITS[metric]}f}" for n, f in results["results"].items() if metric in f)
+            where = f"{name}, {results['images']} images"
+            bits = f"{results['bits_per_dim']:.3f}" if "bits_per_dim" in results else ""
+            rows.append(f"| {card.name} | {where} | {COLUMNS[metric]}: {', '.join(shown)} | {bits} |")
+    return "\n".join(rows)
+
+
+def between(text: str, marks: tuple[str, str], table: str) -> str:
+    """Return a text with what stands between two marks replaced."""
+    before, rest = text.split(marks[0])
+    return f"{before}{marks[0]}\n{table}\n{marks[1]}{rest.split(marks[1])[1]}"
+
+
 def readme(text: str, folder: Path) -> str:
-    """Return README.md with the table between its two marks replaced."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{summary(folder)}\n{END}{rest.split(END)[1]}"
+    """Return README.md with the tables between their marks replaced."""
+    return between(between(text, (START, END), summary(folder)), (OTHERS, OTHERS_END), others(folder))
 
 
 def pages(root: Path) -> dict[Path, str]:

@@ -81,7 +81,7 @@ precision = "fp32"
 _CNF = "scale = 1, steps = 1, width = 8, trunk_channels = 8, blocks = 1, growth = 0, "
 SMALL = {
     "denoise": ("cnf", "", _CNF + 'in_channels = 4, unshuffle = 2, shift = "mean", mean_weight = 1.0', ""),
-    "inpaint": ("cnf", 'fill = "pyramid"', _CNF + 'in_channels = 4, shift = "bicubic"', ""),
+    "inpaint": ("cnf", 'fill = "pyramid"', _CNF + 'in_channels = 4, hole = true, shift = "bicubic"', ""),
     "colorize": ("cnf", "side = 24", _CNF + "in_channels = 1, channels = 2", ""),
     "segment-vessels": (
         "binary-cnf",

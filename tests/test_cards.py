@@ -15,6 +15,9 @@ PHOTO, FUNDUS = DATA / "photo", DATA / "fundus"
 
 TOLERANCE = {"psnr": 0.02, "psnr_hole": 0.02, "ssim": 1e-3, "iou": 5e-3, "max_f": 5e-3, "colourfulness": 0.1}
 
+# Methods of packages that need not be installed.
+OPTIONAL = {"bm3d", "biharmonic", "frangi"}
+
 
 def protocol_of(said: dict[str, Any]) -> Protocol:
     """The protocol that stands beside the figures on a card."""
@@ -29,7 +32,10 @@ def test_the_card_is_reproduced(name: str) -> None:
     said = restorer.card.results["bundled"]
     protocol = protocol_of(said["protocol"])
     found = evaluate(restorer, FUNDUS if restorer.task.masks else PHOTO, protocol)
+    assert found["results"].keys() >= said["results"].keys() - OPTIONAL
     for result, figures in said["results"].items():
+        if result not in found["results"]:
+            continue
         for metric, value in figures.items():
             error = TOLERANCE.get(metric, 0.02)
             assert found["results"][result][metric] == pytest.approx(value, abs=error), (result, metric)
@@ -40,3 +46,5 @@ def test_the_card_is_reproduced(name: str) -> None:
 
 def test_the_bundled_weights_are_there() -> None:
     assert {"super-resolve-cnf-x2", "super-resolve-cnf-x4"} <= registry().keys()
+    assert all(path.stat().st_size <= 12 * 2**20 for path in registry().values())
+    assert sum(path.stat().st_size for path in registry().values()) <= 60 * 2**20

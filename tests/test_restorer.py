@@ -230,3 +230,19 @@ def test_a_model_that_learned_to_dequantize_has_the_bits_of_its_bound(tiny_weigh
     assert score.bits_per_dim == pytest.approx(bits_per_dim(mass, truth.numel(), 1).item(), rel=1e-6)
     assert score.log_prob == other.log_prob == pytest.approx(model.log_prob(truth, given).item(), rel=1e-6)
     assert score.bits_per_dim != other.bits_per_dim == pytest.approx(score.bits_per_dim, rel=0.1)
+
+
+def test_tiles_without_a_hole_cost_nothing_and_count_as_in_the_whole(small_weights: dict[str, Path]) -> None:
+    picture = images.Picture(np.random.default_rng(0).integers(0, 255, (128, 192, 3)).astype(np.uint8))
+    mask = torch.zeros(1, 1, 128, 192)
+    mask[..., 20:30, 20:40] = 1
+    whole, tiled = (Restorer(weights.load(small_weights["inpaint"]), "cpu", tile=tile) for tile in ("off", "80"))
+    encoded: list[int] = []
+    plain = tiled.model.encode
+    tiled.model.encode = lambda x: encoded.append(1) or plain(x)  # type: ignore[assignment, func-returns-value]
+    one, other = (restorer.restore(picture, Settings(2, 0.8, 0), mask) for restorer in (whole, tiled))
+    assert other.tiled and len(encoded) < len(tiled.tiles(128, 192))
+    assert one.log_prob == pytest.approx(other.log_prob, rel=1e-6)
+    for first, second in zip(one.pictures, other.pictures, strict=True):
+        assert np.abs(first.pixels.astype(int) - second.pixels).max() <= 1
+        assert np.array_equal(second.pixels[64:], picture.pixels[64:])

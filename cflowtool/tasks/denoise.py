@@ -41,6 +41,7 @@ class Denoise(Task):
     name = "denoise"
     baseline_name = "non-local means"
     x_channels = 4
+    near_baseline = False
 
     def __init__(self, sigma: float | Sequence[float] = (5.0, 50.0), grey: float = 0.0) -> None:
         self.low, self.high = interval("sigma", sigma, 0.0, _STRONGEST)
