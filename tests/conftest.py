@@ -12,6 +12,9 @@ from cflowtool import images, recipes, weights
 
 Randomise = Callable[..., nn.Module]
 
+# Two threads that wait for each other on a loaded machine make the suite ten times slower than one.
+torch.set_num_threads(1)
+
 RECIPE = """
 name = "tiny"
 [task]

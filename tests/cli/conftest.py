@@ -70,7 +70,7 @@ def fundus() -> Callable[..., Path]:
     def write(path: Path, side: int = 120, grey: bool = False) -> Path:
         axis = np.arange(side) - (side - 1) / 2
         inside = (axis[:, None] ** 2 + axis**2) ** 0.5 < 0.45 * side
-        line = np.abs(axis) % (side // 4) < 2
+        line = np.abs(axis) % max(1, side // 4) < 2
         value = np.where(inside, np.where(line, 90, 160), 0).astype(np.uint8)[..., None]
         images.write(path, images.Picture(value if grey else np.concatenate([value, value // 2, value // 3], 2)))
         return path
