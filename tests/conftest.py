@@ -43,6 +43,18 @@ temperature = 0.0
 """
 
 
+def write_weight(path: Path, text: str, seed: int) -> None:
+    """Write an untrained weight of a recipe, its parameters moved away from their start, so that its samples differ."""
+    recipe = recipes.parse(text)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    model = recipes.build(recipe)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    weights.save(path, model, weights.WeightCard(recipe=recipe))
+
+
 @pytest.fixture(scope="session")
 def tiny_recipe() -> str:
     """The TOML text of a recipe that builds in milliseconds."""
@@ -52,15 +64,8 @@ def tiny_recipe() -> str:
 @pytest.fixture(scope="session")
 def tiny_weight(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
     """An untrained CNF x2 whose parameters were moved away from their start, so that its samples differ."""
-    recipe = recipes.parse(tiny_recipe)
-    generator = torch.Generator().manual_seed(5)
-    torch.manual_seed(5)
-    model = recipes.build(recipe)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    weights.save(path, model, weights.WeightCard(recipe=recipe))
+    write_weight(path, tiny_recipe, seed=5)
     return path
 
 
@@ -102,15 +107,8 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("small"), {}
     for task, (model, options, config, defaults) in SMALL.items():
         text = SMALL_RECIPE.format(task=task, model=model, options=options, config=config, defaults=defaults)
-        recipe = recipes.parse(text)
-        generator = torch.Generator().manual_seed(3)
-        torch.manual_seed(3)
-        built = recipes.build(recipe)
-        with torch.no_grad():
-            for parameter in built.parameters():
-                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
         found[task] = folder / f"{task}.safetensors"
-        weights.save(found[task], built, weights.WeightCard(recipe=recipe))
+        write_weight(found[task], text, seed=3)
     return found
 
 
