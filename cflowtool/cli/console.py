@@ -60,7 +60,7 @@ def table(
 
     shown = Table(title=title or None, title_justify="left")
     for number, name in enumerate(columns):
-        shown.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        shown.add_column(name, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for row in rows:
         shown.add_row(*(escape(cell) for cell in row))
     console(quiet, stderr).print(shown)

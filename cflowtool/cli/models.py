@@ -49,8 +49,8 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         row["MiB"] = round(path.stat().st_size / 2**20, 2)
     except (CflowError, OSError) as error:
         return {**row, "error": str(error)}
-    options = " ".join(f"{key}={value}" for key, value in card.recipe.task.options.items())
-    row |= {"task": f"{card.recipe.task.name} {options}".strip(), "model": card.recipe.model.name}
+    scale = card.recipe.task.options.get("scale")
+    row |= {"task": card.recipe.task.name + (f" scale={scale}" if scale else ""), "model": card.recipe.model.name}
     return {**row, "parameters": card.parameters, "results": card.results}
 
 
