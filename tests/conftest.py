@@ -12,10 +12,18 @@ from cflowtool import images, recipes, weights
 
 Randomise = Callable[..., nn.Module]
 
-# Two threads that wait for each other on a loaded machine make the suite ten times slower than one.
+# Two threads that wait for each other stall the suite on a loaded machine.
 torch.set_num_threads(1)
 
-RECIPE = """
+TRAIN = """[train]
+steps = 4
+batch = 2
+crop = 16
+warm_up = 1
+precision = "fp32"
+[defaults]"""
+RECIPE = (
+    """
 name = "tiny"
 [task]
 name = "super-resolve"
@@ -31,16 +39,13 @@ trunk_channels = 8
 blocks = 1
 growth = 0
 shift = "bicubic"
-[train]
-steps = 4
-batch = 2
-crop = 16
-warm_up = 1
-precision = "fp32"
-[defaults]
+"""
+    + TRAIN
+    + """
 samples = 1
 temperature = 0.0
 """
+)
 
 
 def write_weight(path: Path, text: str, seed: int) -> None:
@@ -69,7 +74,8 @@ def tiny_weight(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> P
     return path
 
 
-SMALL_RECIPE = """
+SMALL_RECIPE = (
+    """
 name = "small-{task}"
 [task]
 name = "{task}"
@@ -77,15 +83,12 @@ options = {{ {options} }}
 [model]
 name = "{model}"
 config = {{ {config} }}
-[train]
-steps = 4
-batch = 2
-crop = 16
-warm_up = 1
-precision = "fp32"
-[defaults]
+"""
+    + TRAIN
+    + """
 {defaults}
 """
+)
 _CNF = "scale = 1, steps = 1, width = 8, trunk_channels = 8, blocks = 1, growth = 0, "
 SMALL = {
     "denoise": ("cnf", "", _CNF + 'in_channels = 4, unshuffle = 2, shift = "mean", mean_weight = 1.0', ""),
