@@ -24,12 +24,12 @@ from .base import Density, Draws, SizeRule, per_sample
 _PROBIT = math.sqrt(math.pi / 8)
 _LOGIT_BOUND = 8.0
 _WHOLE_IMAGE = sys.maxsize
-_ENCODERS: dict[str, type[VGG] | type[UNet]] = {"vgg": VGG, "unet": UNet}
 
 
 @dataclass(frozen=True)
 class FactoredBinaryConfig:
-    """Sizes of the factored baseline; ``beta`` is equation 9's, None for the plain Bernoulli."""
+    """Sizes of the factored baseline; ``beta`` is equation 9's, None for the plain Bernoulli, and a U-Net can go
+    ``depth`` halvings down, more than its ``levels`` of features."""
 
     scale: int = 1
     in_channels: int = 3
@@ -38,11 +38,14 @@ class FactoredBinaryConfig:
     norm: Norm = "instance"
     encoder_channels: int = 64
     levels: int = 2
+    depth: int = 0
     beta: float | None = None
 
     def __post_init__(self) -> None:
         if self.scale != 1:
             raise ValueError("a binary target has the size of x: scale must be 1")
+        if self.depth and self.encoder == "vgg":
+            raise ValueError(f"depth ({self.depth}) is for the encoder unet: a vgg goes as deep as its levels")
         if self.beta is not None and not 0 < self.beta < 1:
             raise ValueError(f"beta ({self.beta}) must be between 0 and 1")
 
@@ -73,9 +76,8 @@ class Binary(Density):
         super().__init__()
         self.config = config
         self.scale, self.in_channels, self.channels = config.scale, config.in_channels, config.channels
-        self.encoder = _ENCODERS[config.encoder](
-            config.in_channels, config.encoder_channels, config.levels, config.norm
-        )
+        sizes = config.in_channels, config.encoder_channels, config.levels, config.norm
+        self.encoder = VGG(*sizes) if config.encoder == "vgg" else UNet(*sizes, depth=config.depth)
         self.beta = config.beta
         self.size = SizeRule(multiple_of=self.encoder.multiple_of)
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .convolution import Conv2d
 from .pyramid import ImageHead
+from .recompute import Thrifty
 
 Norm = Literal["instance", "group", "none"]
 Features = tuple[Tensor, ...]
@@ -36,7 +38,7 @@ class Normalize(nn.Module):
 
 def block(in_channels: int, channels: int, norm: Norm) -> nn.Sequential:
     """Return normalization -> ReLU -> conv 3x3 (CNF section 5.2)."""
-    return nn.Sequential(Normalize(in_channels, norm), nn.ReLU(), nn.Conv2d(in_channels, channels, 3, padding=1))
+    return nn.Sequential(Normalize(in_channels, norm), nn.ReLU(), Conv2d(in_channels, channels, 3, padding=1))
 
 
 class VGG(nn.Module):
@@ -88,25 +90,27 @@ def residuals(channels: int, norm: Norm, blocks: int) -> nn.Module:
     )
 
 
-class UNet(nn.Module):
-    """A small encoder-decoder: down by max-pooling to 1 / 2^(levels + 1), up again with what was there added.
+class UNet(Thrifty):
+    """A small encoder-decoder: down by max-pooling to 1 / 2^depth, up again with what was there added.
 
-    The same shapes, ``reach`` and ``multiple_of`` as VGG; every resolution has seen the coarser ones, so that a thin
-    vessel is found by its course. Widths double twice and then stay; ``blocks`` residual blocks a resolution and
-    direction.
+    The same shapes, ``reach`` and ``multiple_of`` as VGG, ``depth`` being levels + 1 unless it is more; every
+    resolution has seen the coarser ones, so that a thin vessel is found by its course. Widths double twice and then
+    stay; ``blocks`` residual blocks a resolution and direction.
     """
 
-    def __init__(self, in_channels: int, channels: int, levels: int, norm: Norm, blocks: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, levels: int, norm: Norm, blocks: int = 1, depth: int = 0
+    ) -> None:
         super().__init__()
-        depth = levels + 1
+        depth = max(depth, levels + 1)
         widths = [channels * min(2**level, 4) for level in range(depth + 1)]
         self.out_channels = widths[: levels + 1]
         self.multiple_of = 2**depth
         self.reach = self.reach_of(depth, blocks)
-        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.first = Conv2d(in_channels, channels, 3, padding=1)
         self.down = nn.ModuleList(residuals(width, norm, blocks) for width in widths)
-        self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.widen = nn.ModuleList(Conv2d(a, b, 1) for a, b in pairwise(widths))
+        self.narrow = nn.ModuleList(Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(residuals(width, norm, blocks) for width in widths[:-1])
 
     @staticmethod
@@ -116,13 +120,13 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """Return the features of every resolution, finest first."""
-        seen = [self.down[0](self.first(x - 0.5))]
+        seen = [self.part(self.down[0], self.first(x - 0.5))]
         for widen, down in zip(self.widen, self.down[1:], strict=True):
-            seen.append(down(widen(F.max_pool2d(seen[-1], 2))))
+            seen.append(self.part(down, widen(F.max_pool2d(seen[-1], 2))))
         features = [seen.pop()]
         for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
             coarse = F.interpolate(narrow(features[0]), scale_factor=2.0)
-            features.insert(0, up(seen.pop() + coarse))
+            features.insert(0, self.part(up, seen.pop() + coarse))
         return tuple(features[: len(self.out_channels)])
 
 

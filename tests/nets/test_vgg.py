@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cflowtool.nets.convolution import Conv2d
 from cflowtool.nets.vgg import VGG, Normalize, SideOutputs, UNet
 
 Randomise = Callable[..., nn.Module]
@@ -31,7 +32,7 @@ def test_the_papers_encoder_has_the_layers_of_its_figure() -> None:
             module.register_forward_hook(lambda m, args, out: layers.append((type(m), 64 * out.shape[-1])))
     outputs = model.double()(image(16, 16))
     blocks = [layers[i : i + 3] for i in range(0, len(layers), 3)]
-    assert [[kind for kind, _ in one] for one in blocks] == 5 * [[Normalize, nn.ReLU, nn.Conv2d]]
+    assert [[kind for kind, _ in one] for one in blocks] == 5 * [[Normalize, nn.ReLU, Conv2d]]
     assert [{size for _, size in one} for one in blocks] == [{1024}, {512}, {512}, {256}, {256}]
     assert [64 * out.shape[-1] for out in outputs] == [1024, 512, 256]
     assert {m.kernel_size for m in model.modules() if isinstance(m, nn.Conv2d)} == {(3, 3)}
@@ -89,6 +90,14 @@ def test_more_blocks_see_further_and_the_parameters_of_one_keep_their_names() ->
     assert sum(p.numel() for n, p in two.named_parameters() if ".blocks." in n) == 2 * sum(
         p.numel() for n, p in own.items() if ".blocks." in n
     )
+
+
+def test_a_deeper_unet_sees_further_and_gives_the_same_levels_of_features() -> None:
+    shallow, deep = UNet(3, 8, 2, "none"), UNet(3, 8, 2, "none", depth=5)
+    assert deep.out_channels == shallow.out_channels and deep.multiple_of == 32 and deep.reach == UNet.reach_of(5, 1)
+    shapes = [tuple(feature.shape) for feature in deep(torch.zeros(1, 3, 64, 32))]
+    assert shapes == [(1, 8, 64, 32), (1, 16, 32, 16), (1, 32, 16, 8)]
+    assert UNet(3, 8, 2, "none", depth=1).state_dict().keys() == shallow.state_dict().keys()
 
 
 def test_instance_normalization_makes_mean_and_variance_of_each_channel_those_of_a_standard() -> None:

@@ -18,6 +18,10 @@ def vessels(side: int) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")[0, 0].clamp(0, 1)
 
 
+def twice(planes: Tensor) -> Tensor:
+    return planes.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+
 def photograph(pattern: Tensor, inside: Tensor, gain: Tensor | float = 1.0, outside: float = 0.0) -> Tensor:
     """uint8 (3, H, W): a pattern on a bright background, under some light."""
     values = torch.where(inside, (100 + 60 * pattern) * gain, outside)
@@ -25,14 +29,14 @@ def photograph(pattern: Tensor, inside: Tensor, gain: Tensor | float = 1.0, outs
 
 
 def test_a_field_of_view_cut_off_above_and_below_keeps_its_diameter() -> None:
-    assert training_scale(disc(1200, 1080)[200:-200]) == pytest.approx(0.5, rel=0.01)
+    assert training_scale(disc(2200, 2160)[300:-300]) == pytest.approx(0.5, rel=0.01)
     assert training_scale(torch.zeros(5, 5, dtype=torch.bool)) == 1
 
 
-@pytest.mark.parametrize("diameter", [490, 495, 540, 590, 600])
-def test_what_is_near_the_scale_is_left_and_the_rest_comes_to_it(diameter: int) -> None:
-    factor = training_scale(disc(620, diameter))
-    assert factor == 1 if 540 / 1.1 < diameter < 540 * 1.1 else factor == pytest.approx(540 / diameter, rel=0.005)
+@pytest.mark.parametrize("diameter", [200, 490, 495, 540, 800, 1080, 1180, 1190, 1500])
+def test_what_is_of_the_scales_trained_on_is_left_and_the_rest_comes_to_the_nearest(diameter: int) -> None:
+    factor, across = training_scale(disc(1520, diameter)), min(max(diameter, 540), 1080)
+    assert factor == 1 if 540 / 1.1 < diameter < 1080 * 1.1 else factor == pytest.approx(across / diameter, rel=0.005)
 
 
 def test_the_field_of_view_is_found_with_its_dark_vessels_and_without_specks() -> None:
@@ -51,6 +55,14 @@ def test_evening_undoes_gain(gain: float) -> None:
     inside, pattern = disc(200, 180), vessels(200)
     one, other = (evened(photograph(pattern, inside, g), inside).int() for g in (1.0, gain))
     assert (one - other)[:, inside].abs().double().mean() < 2
+
+
+def test_a_photograph_of_twice_the_size_is_evened_to_twice_the_size() -> None:
+    inside, pattern = disc(594, 594), vessels(594)
+    shade = torch.linspace(0.5, 1.4, 594)[:, None].expand(594, 594)
+    photo = photograph(pattern, inside, shade)
+    small, large = evened(photo, inside), evened(twice(photo), twice(inside[None])[0])
+    assert (twice(small).int() - large.int())[:, twice(inside[None])[0]].abs().double().mean() < 1
 
 
 def test_evening_undoes_smooth_shading() -> None:
