@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
+import stat
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from . import __version__
+from . import __version__, budget, header
 from .errors import WeightsError, escape
 from .flows.linear import Invertible1x1
+from .header import Header
 from .images import write_bytes
 from .models import Sampler
 from .recipes import DEFAULT, Recipe, TaskSpec, build, check
 
 SUFFIX = ".safetensors"
 _KEY = "cflowtool.card"
-_LARGEST_HEADER = 16 * 2**20
+_LARGEST_CARD = 2**20
 _LARGEST_FILE = 2 * 2**30
 _WORST_CONDITION = 1e4
 
@@ -36,7 +35,7 @@ class DataSet(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    images: int
+    images: int = Field(ge=0)
     terms: str = "not stated"
 
 
@@ -44,12 +43,13 @@ class WeightCard(BaseModel):
     """What a weight is, where it comes from and what it was measured to do."""
 
     model_config = ConfigDict(extra="forbid")
-    format: int = 1
+    format: Literal[1] = 1
     recipe: Recipe
+    storage: Literal["float32", "float16"] = "float32"
     tensors_sha256: str = ""
-    parameters: int = 0
-    steps: int = 0
-    seconds: float = 0.0
+    parameters: int = Field(default=0, ge=0)
+    steps: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     hardware: str = ""
     command: str = ""
     data: list[DataSet] = []
@@ -92,12 +92,18 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def save(path: Path, model: Sampler, card: WeightCard, overwrite: bool = True) -> WeightCard:
-    """Write the model's tensors and the card into one file and return the card with its checksum."""
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    """Write the model's tensors, as the card's storage says, and the card into one file; return the card with its
+    checksum. In float16 a number keeps 11 bits."""
+    own = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    tensors = {k: v.to(_stored(v.dtype, card)) for k, v in own.items()}
     parameters = sum(p.numel() for p in model.parameters())
     card = card.model_copy(update={"tensors_sha256": _digest(tensors), "parameters": parameters})
     write_bytes(path, save_tensors(tensors, {_KEY: card.model_dump_json()}), overwrite=overwrite)
     return card
+
+
+def _stored(dtype: torch.dtype, card: WeightCard) -> torch.dtype:
+    return torch.float16 if dtype == torch.float32 and card.storage == "float16" else dtype
 
 
 def _refused(path: Path, why: str) -> WeightsError:
@@ -105,55 +111,69 @@ def _refused(path: Path, why: str) -> WeightsError:
     return WeightsError(what, "run `cflow models list`, or train one with `cflow train`")
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    """Return the header of a file whose bytes, or first bytes, are given; raise ValueError when it is not one."""
-    if len(data) < 8 or (length := struct.unpack("<Q", data[:8])[0]) > min(_LARGEST_HEADER, len(data) - 8):
-        raise ValueError("not a safetensors file")
-    header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_no_duplicates)
-    if not isinstance(header, dict):
-        raise ValueError("its header is not an object")
-    return header
-
-
-def _card(header: dict[str, Any]) -> WeightCard:
-    text = (header.get("__metadata__") or {}).get(_KEY)
-    if not isinstance(text, str):
+def _card(found: Header) -> WeightCard:
+    text = found.metadata.get(_KEY)
+    if text is None or len(text) > _LARGEST_CARD:
         raise ValueError("it has no cflow card")
-    return WeightCard.model_validate_json(text)
+    header.strict_json(text)
+    card = WeightCard.model_validate_json(text)
+    if not card.name.isprintable():
+        raise ValueError("the name on its card is not printable")
+    budget.check_numbers([card.recipe.task.options, card.recipe.model.config])
+    return card
 
 
-def _bytes(path: Path, limit: int | None = None) -> bytes:
+def _opened(path: Path) -> BinaryIO:
+    """Open a regular file of no more than 2 GiB; raise WeightsError for anything else."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _refused(path, "not a regular file")
+        if status.st_size > _LARGEST_FILE:
             raise _refused(path, "over 2 GiB")
-        with path.open("rb") as file:
-            return file.read() if limit is None else file.read(limit)
-    except OSError as error:
-        raise _refused(path, error.strerror or "not readable") from error
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        raise _refused(path, getattr(error, "strerror", None) or "not readable") from error
+
+
+def _header(file: BinaryIO) -> tuple[bytes, Header]:
+    """Return the first bytes of a file, as far as its header goes, and the header."""
+    start = file.read(8)
+    start += file.read(header.length(start) - 8)
+    size = file.seek(0, 2)
+    file.seek(len(start))
+    return start, header.parse(start, size)
 
 
 def read_card(path: Path) -> WeightCard:
     """Return the card in the file's header alone; raise WeightsError when there is none."""
-    try:
-        return _card(_header(_bytes(path, 8 + _LARGEST_HEADER)))
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, str(error).split("\n")[0]) from error
+    with _opened(path) as file:
+        try:
+            return _card(_header(file)[1])
+        except (ValueError, OSError) as error:
+            raise _refused(path, _first_line(error)) from error
 
 
-def _check(model: Sampler, tensors: dict[str, Tensor], card: WeightCard) -> None:
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n")[0] or type(error).__name__
+
+
+def _built(card: WeightCard, found: Header) -> Sampler:
+    """Return the model of a card, its tensors those of the header in name, shape and dtype."""
+    with budget.limited(len(found.tensors), found.values):
+        check(card.recipe)
+        model = build(card.recipe)
     own = model.state_dict()
-    if unlike := sorted(own.keys() ^ tensors.keys()):
+    if unlike := sorted(own.keys() ^ found.tensors.keys()):
         raise ValueError(f"its tensors are not those of its recipe: {unlike[0]}")
+    for name, (dtype, shape) in found.tensors.items():
+        if shape != own[name].shape or dtype != _stored(own[name].dtype, card):
+            raise ValueError(f"tensor {name} is {dtype} {shape}, not as its recipe says")
+    return model
+
+
+def _check(tensors: dict[str, Tensor], card: WeightCard) -> None:
     for name, value in tensors.items():
-        if value.shape != own[name].shape or value.dtype != own[name].dtype:
-            raise ValueError(f"tensor {name} is {value.dtype} {tuple(value.shape)}, not as its recipe says")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"tensor {name} is not finite")
     if _digest(tensors) != card.tensors_sha256:
@@ -161,17 +181,21 @@ def _check(model: Sampler, tensors: dict[str, Tensor], card: WeightCard) -> None
 
 
 def load(path: Path) -> Loaded:
-    """Return the model of a weight file in evaluation mode; raise WeightsError unless the file fits its card."""
-    data = _bytes(path)
-    try:
-        card = _card(_header(data))
-        check(card.recipe)
-        tensors = load_tensors(data)
-        model = build(card.recipe)
-        _check(model, tensors, card)
-        model.load_state_dict(tensors)
-    except (ValueError, TypeError, ArithmeticError, SafetensorError, RuntimeError) as error:
-        raise _refused(path, str(error).split("\n")[0]) from error
+    """Return the model of a weight file in evaluation mode; raise WeightsError unless the file fits its card.
+
+    Nothing is built before header and card agree in themselves, and no tensor is read before they agree with the model.
+    """
+    with _opened(path) as file:
+        try:
+            start, found = _header(file)
+            card = _card(found)
+            model = _built(card, found)
+            data = start + file.read()
+            tensors = load_tensors(data)
+            _check(tensors, card)
+            model.load_state_dict(tensors)
+        except Exception as error:  # a card that lies may bring constructors to raise nearly anything
+            raise _refused(path, _first_line(error)) from error
     model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(model, card, hashlib.sha256(data).hexdigest(), path)
 

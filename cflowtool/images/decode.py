@@ -14,6 +14,7 @@ from cflowtool.images.exif import upright
 from cflowtool.images.picture import Array, Picture
 
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES = 258, 262, 284, 338
+UNSUPPORTED = {"I": "32 bit pixels", "F": "floating-point pixels", "LAB": "Lab colours"}
 AGAIN = "save it again as an 8 or 16 bit PNG or TIFF"
 
 
@@ -29,8 +30,8 @@ def arrays(image: Image.Image, data: bytes, turn: int) -> Picture:
         notes.append("CMYK was converted to sRGB at 8 bits.")
     if image.mode.startswith("I;16"):
         pixels, alpha = _wide_grey(image)
-    elif image.mode in ("I", "F", "LAB"):
-        raise InputError(f"pixels of type {image.mode} are not supported", AGAIN)
+    elif image.mode in UNSUPPORTED:
+        raise InputError(f"{UNSUPPORTED[image.mode]} are not supported", AGAIN, "undecodable")
     elif image.mode in ("RGB", "RGBA", "LA") and _is_wide(image, data):
         pixels, alpha = _wide_colour(image, data)
     else:
@@ -78,6 +79,8 @@ def _narrow(image: Image.Image) -> tuple[Array, Array | None]:
 
 def _wide_grey(image: Image.Image) -> tuple[Array, Array | None]:
     values = np.asarray(image).astype(np.uint16)
+    if (bits := np.atleast_1d(_tag(image, BITS_PER_SAMPLE, 16))[0]) < 16:
+        values = np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
     if _tag(image, PHOTOMETRIC, 1) == 0:
         values = 65535 - values
     clear = image.info.get("transparency")
@@ -87,12 +90,12 @@ def _wide_grey(image: Image.Image) -> tuple[Array, Array | None]:
 
 def _wide_colour(image: Image.Image, data: bytes) -> tuple[Array, Array | None]:
     if _tag(image, PLANAR, 1) == 2:
-        raise InputError("16 bit TIFF with separate colour planes is not supported", AGAIN)
+        raise InputError("16 bit TIFF with separate colour planes is not supported", AGAIN, "undecodable")
     if image.format == "PNG":
         data = pixels_only(data)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[1::-1] != image.size:
-        raise InputError("its 16 bit pixels cannot be decoded", AGAIN)
+        raise InputError("its 16 bit pixels cannot be decoded", AGAIN, "undecodable")
     pixels, alpha = values[..., 2::-1], values[..., 3] if values.shape[2] == 4 else None
     if not image.has_transparency_data:
         alpha = None

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from cflowtool.images import xmp
 from cflowtool.images.chunks import chunks
-from cflowtool.images.exif import SUB_FOLDERS, described, parsed
+from cflowtool.images.exif import LAYOUT, SUB_FOLDERS, described, parsed
 from cflowtool.images.picture import Array, Picture
 
 Encoder = Callable[[Picture, dict[str, str], int], bytes]
@@ -25,6 +26,8 @@ def png(picture: Picture, text: dict[str, str], quality: int) -> bytes:
     entries = PngImagePlugin.PngInfo()
     for key, value in {**picture.text, **text}.items():
         entries.add_text(key, value)
+    if picture.xmp:
+        entries.add(b"iTXt", xmp.PNG_CHUNK + picture.xmp)
     values, extras = _joined(picture), {**_profiles(picture), "pnginfo": entries}
     if picture.bits == 8 or values.shape[2] == 1:
         return _save(values, "PNG", **extras)
@@ -40,17 +43,18 @@ def jpeg(picture: Picture, text: dict[str, str], quality: int) -> bytes:
         picture.note("JPEG has no alpha: the picture was laid on white.")
         share = picture.alpha[..., None] / (picture.levels - 1)
         pixels = np.rint(pixels * share + 255 * (1 - share)).astype(np.uint8)
-    extras = _profiles(picture, text)
-    if len(extras.get("exif", b"")) > EXIF_LIMIT_JPEG:
-        picture.note("JPEG has no room for so much EXIF: it was left out.")
-        del extras["exif"]
+    extras = {**_profiles(picture, text), **_packet(picture)}
+    for key, name, limit in (("exif", "EXIF", EXIF_LIMIT_JPEG), ("xmp", "XMP", xmp.LIMIT_JPEG)):
+        if len(extras.get(key, b"")) > limit:
+            picture.note(f"JPEG has no room for so much {name}: it was left out.")
+            del extras[key]
     return _save(pixels, "JPEG", quality=quality, subsampling="4:4:4", **extras)
 
 
 def webp(picture: Picture, text: dict[str, str], quality: int) -> bytes:
     """A lossy WebP whose hidden colours, under alpha 0, are kept."""
     values = _narrow(picture, _joined(picture), "WebP")
-    return _save(values, "WEBP", quality=quality, method=4, exact=True, **_profiles(picture, text))
+    return _save(values, "WEBP", quality=quality, method=4, exact=True, **_profiles(picture, text), **_packet(picture))
 
 
 def tiff(picture: Picture, text: dict[str, str], quality: int) -> bytes:
@@ -63,11 +67,13 @@ def tiff(picture: Picture, text: dict[str, str], quality: int) -> bytes:
     strip = zlib.compress(difference.astype(values.dtype.newbyteorder("<")).tobytes())
     folder = TiffImagePlugin.ImageFileDirectory_v2()
     tags = parsed(described(picture.exif, text))
-    folder.update({tag: value for tag, value in tags.items() if tag not in SUB_FOLDERS})
+    folder.update({tag: value for tag, value in tags.items() if tag not in {*SUB_FOLDERS, *LAYOUT}})
     folder.update({tag: dict(tags.get_ifd(tag)) for tag in SUB_FOLDERS if tags.get_ifd(tag)})
     folder.update(_layout(values, len(strip)))
     if picture.icc:
         folder[ExifTags.Base.InterColorProfile] = picture.icc
+    if picture.xmp:
+        folder[xmp.TIFF_TAG] = picture.xmp
     out = io.BytesIO()
     folder.save(out)
     return out.getvalue() + strip
@@ -98,6 +104,10 @@ def _narrow(picture: Picture, values: Array, name: str) -> Array:
 def _profiles(picture: Picture, text: dict[str, str] | None = None) -> dict[str, Any]:
     block = described(picture.exif, text or {})
     return {key: value for key, value in (("icc_profile", picture.icc), ("exif", block)) if value}
+
+
+def _packet(picture: Picture) -> dict[str, Any]:
+    return {"xmp": picture.xmp} if picture.xmp else {}
 
 
 def _save(values: Array, name: str, **options: Any) -> bytes:

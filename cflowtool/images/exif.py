@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from PIL import ExifTags, Image
 
@@ -16,6 +20,9 @@ FROM_TIFF = (
     *(ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.XResolution, ExifTags.Base.YResolution),
     ExifTags.Base.ResolutionUnit,
 )
+# Cameras and phones leave tags of a TIFF's layout in the EXIF of a JPEG, too, which would break a TIFF made of it.
+LAYOUT = frozenset({*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), 301, *range(317, 348)})
+LAYOUT |= {*range(512, 533), 559, 700, 34675}
 
 
 def orientation(image: Image.Image) -> int:
@@ -44,10 +51,10 @@ def carried(image: Image.Image) -> bytes | None:
         found = image.getexif()
         kept = Image.Exif()
         kept.endian = found.endian
-        kept.update({tag: found[tag] for tag in found if image.format != "TIFF" or tag in FROM_TIFF})
+        kept.update(_sound({tag: found[tag] for tag in found if image.format != "TIFF" or tag in FROM_TIFF}))
         for folder in SUB_FOLDERS:
             kept.pop(folder, None)
-            if entries := dict(found.get_ifd(folder)):
+            if entries := _sound(found.get_ifd(folder)):
                 entries.pop(ExifTags.Base.ExifImageWidth, None)
                 entries.pop(ExifTags.Base.ExifImageHeight, None)
                 kept.get_ifd(folder).update(entries)
@@ -57,6 +64,18 @@ def carried(image: Image.Image) -> bytes | None:
         return kept.tobytes()
     except Exception:  # as above
         return None
+
+
+def _sound(entries: Mapping[int, Any]) -> dict[int, Any]:
+    """Those of a folder's entries that can be stored again; one damaged entry is no reason to lose the others."""
+    found = {}
+    for tag, value in entries.items():
+        alone = Image.Exif()
+        with contextlib.suppress(Exception):
+            alone[tag] = value
+            alone.tobytes()
+            found[tag] = value
+    return found
 
 
 def described(block: bytes | None, text: dict[str, str]) -> bytes | None:

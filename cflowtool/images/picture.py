@@ -8,24 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cflowtool.errors import InputError
+
 Array = NDArray[Any]
+SMALLER = "make it smaller first, or raise the limit"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused unread: more megapixels, longer sides in pixels, larger files in MiB."""
+    """What is refused: more megapixels, longer sides in pixels, larger files in MiB, more seconds of decoding."""
 
     megapixels: float = 60
     side: int = 32768
     mebibytes: float = 256
+    seconds: float = 20
+
+    def check(self, height: int, width: int) -> None:
+        """Raises InputError for a picture of more pixels."""
+        if max(height, width) > self.side:
+            raise InputError(f"{width} x {height} pixels, the limit is {self.side} a side", SMALLER, "too-large")
+        if width * height > self.megapixels * 1e6:
+            megapixels = f"{width * height / 1e6:.1f} megapixels"
+            raise InputError(f"{megapixels}, the limit is {self.megapixels:g}", SMALLER, "too-large")
 
 
 @dataclass
 class Picture:
     """Stored levels and metadata: pixels (H, W, 3) RGB or (H, W, 1) grey, alpha (H, W), both uint8 or both uint16.
 
-    `exif` begins with "Exif\\0\\0" and its orientation is 1, already applied to the pixels; `text` holds the entries of
-    a PNG; `notes` says in whole sentences what reading or writing could not keep. Raises ValueError on other arrays.
+    `exif` begins with "Exif\\0\\0" and its orientation is 1, already applied to the pixels, as is that of the packet
+    `xmp`; `text` holds the entries of a PNG; `notes` says in whole sentences what reading or writing could not keep.
+    Raises ValueError on other arrays.
     """
 
     pixels: Array
@@ -35,6 +48,7 @@ class Picture:
     text: dict[str, str] = field(default_factory=dict)
     source: str = ""
     notes: list[str] = field(default_factory=list)
+    xmp: bytes | None = None
 
     def __post_init__(self) -> None:
         shape, kind = self.pixels.shape, self.pixels.dtype

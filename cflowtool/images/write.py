@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from cflowtool.errors import OutputError, escape
 from cflowtool.images.encode import ENCODERS
 from cflowtool.images.picture import Picture
+from cflowtool.images.temporary import temporary
 
 
 def write(
@@ -38,20 +38,18 @@ def write(
 def write_bytes(path: Path, data: bytes, overwrite: bool = False) -> None:
     """Writes `data` to a temporary name in the same folder (made if missing), fsyncs it and renames it to `path`.
 
-    Raises OutputError when the file exists and `overwrite` is not set, when `path` is a symlink or a folder, and when
-    the disk refuses; no temporary file is left then.
+    Raises OutputError when the file exists and `overwrite` is not set, also when another process made it meanwhile,
+    when `path` is a symlink or a folder, and when the disk refuses; no temporary file is left then.
     """
     _refuse(path, overwrite)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _store(temporary, data)
+        with temporary(path.parent) as (part, file):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
             _refuse(path, overwrite)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+            _rename(part, path, overwrite)
     except OSError as error:
         what = f"{escape(path)}: cannot be written: {escape(error.strerror or error)}{_free(path)}"
         raise OutputError(what, "check the space and the permissions there, or name another folder") from error
@@ -67,15 +65,24 @@ def _refuse(path: Path, overwrite: bool) -> None:
     if folder:
         raise OutputError(f"{escape(path)}: a folder of this name is in the way", "choose another name")
     if there and not overwrite:
-        raise OutputError(f"{escape(path)}: exists already", "add --overwrite or --skip-existing, or rename")
+        raise _exists(path)
 
 
-def _store(path: Path, data: bytes) -> None:
-    # Opened by hand instead of by mkstemp so that the user's umask says who may read the result.
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _rename(part: Path, path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            os.link(part, path)
+            return
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError:  # a file system without links: then two processes may race for one name
+            pass
+    part.replace(path)
+
+
+def _exists(path: Path) -> OutputError:
+    hint = "add --overwrite or --skip-existing, or rename"
+    return OutputError(f"{escape(path)}: exists already", hint, "output-exists")
 
 
 def _free(path: Path) -> str:

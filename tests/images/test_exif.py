@@ -1,12 +1,14 @@
 """Orientation is applied once, and only EXIF that still holds goes on."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from cflowtool.images import exif, read
+from cflowtool.images.encode import ENCODERS
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
 
@@ -62,6 +64,26 @@ def test_damaged_exif_does_not_cost_the_image() -> None:
     Image.fromarray(COLOUR).save(out, "PNG", exif=b"Exif\0\0garbage that is no TIFF folder")
     picture = read(out.getvalue())
     assert np.array_equal(picture.pixels, COLOUR) and picture.exif is None
+
+
+def test_a_damaged_entry_does_not_cost_the_others() -> None:
+    """The resolution of a block made by hand is text, which no block can hold."""
+    entries = struct.pack("<HHI4s", 271, 2, 4, b"abc\0") + struct.pack("<HHI4s", 282, 2, 4, b"300\0")
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + bytes(4)
+    out = io.BytesIO()
+    Image.fromarray(COLOUR).save(out, "JPEG", exif=block)
+    assert dict(exif.parsed(read(out.getvalue()).exif)) == {271: "abc", 274: 1}
+
+
+def test_layout_tags_in_a_photograph_do_not_break_a_tiff_made_of_it() -> None:
+    tags = Image.Exif()
+    tags[271] = "Maker"
+    for tag in (254, 259, 266, 273, 279, 317, 322, 323, 324, 325, 330, 338, 347, 513, 514, 530, 531, 532):
+        tags[tag] = 512
+    picture = read(saved(COLOUR, "PNG"))
+    picture.exif = tags.tobytes()
+    back = read(ENCODERS[".tif"](picture, {}, 95))
+    assert np.array_equal(back.pixels, COLOUR) and exif.parsed(back.exif)[271] == "Maker"
 
 
 def test_a_description_is_added_but_never_replaced() -> None:

@@ -59,15 +59,19 @@ def test_a_folder_or_a_file_in_the_way_is_an_output_error(tmp_path: Path) -> Non
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "link", "replace"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_a_failing_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int) -> None:
     def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    monkeypatch.setattr(*((Path, "replace") if step == "replace" else (os, step)), fail)
+    if step == "link":
+        write_bytes(tmp_path / "a.png", b"x" * 1000)  # where there are no links it is renamed
+        (tmp_path / "a.png").unlink()
+        monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OutputError, match="MiB free") as caught:
-        write_bytes(tmp_path / "a.png", b"x" * 1000)
+        write_bytes(tmp_path / "a.png", b"x" * 1000, overwrite=step == "replace")
     assert os.strerror(number) in caught.value.what and "a.png" in caught.value.what
     assert names(tmp_path) == []
 
