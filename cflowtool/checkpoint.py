@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from .images import write_bytes
 
 NAME = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
+_NEXT = "checkpoint.next.safetensors"
 
 
 @dataclass
@@ -35,18 +38,23 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def write(folder: Path, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> Path:
-    """Write the run's state into ``folder``, keeping the one before; return the file."""
+    """Write the run's state into ``folder``, keeping the one before; return the file.
+
+    The new one is whole on the disk before an old one is touched, so that at every moment the folder has a whole one.
+    Raises OutputError, the checkpoints there as they were, when the disk refuses.
+    """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.state_dict().items()} | _optimizer_tensors(optimizer)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     path = folder / NAME
+    write_bytes(folder / _NEXT, save(tensors, {"state": json.dumps(vars(state), sort_keys=True)}), overwrite=True)
     try:
         if path.exists():
             path.replace(folder / PREVIOUS)
+        (folder / _NEXT).replace(path)
     except OSError as error:
         what = f"cannot write {escape(path)}: {error.strerror}"
         raise OutputError(what, "free space or choose another --out") from error
-    write_bytes(path, save(tensors, {"state": json.dumps(vars(state), sort_keys=True)}), overwrite=True)
     return path
 
 
@@ -61,10 +69,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], State]:
         raise WeightsError(what, "delete it and resume from the one before") from error
 
 
-def newest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
+def newest(folder: Path, warn: Callable[[str], None] | None = None) -> tuple[dict[str, Tensor], State] | None:
     """Return the newest checkpoint of a folder that is whole, or None; raise WeightsError when all are damaged.
 
-    A damaged newest file is put aside, so that it never takes the place of the good one before it.
+    A damaged newest file is put aside, so that it never takes the place of the good one before it, and ``warn`` is
+    told.
     """
     damaged: WeightsError | None = None
     for path in (folder / NAME, folder / PREVIOUS):
@@ -75,11 +84,19 @@ def newest(folder: Path) -> tuple[dict[str, Tensor], State] | None:
                 damaged = error
                 continue
             if damaged:
-                (folder / NAME).replace(folder / f"{NAME}.damaged")
+                _put_aside(folder)
+                if warn:
+                    warn(f"{damaged.what}; going on from step {found[1].step} in {escape(path.name)}")
             return found
     if damaged:
         raise damaged
     return None
+
+
+def _put_aside(folder: Path) -> None:
+    # Of several processes the first one does.
+    with suppress(FileNotFoundError):
+        (folder / NAME).replace(folder / f"{NAME}.damaged")
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

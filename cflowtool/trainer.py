@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -14,20 +13,23 @@ from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import checkpoint, images
+from . import checkpoint, processes
 from .dataset import Crops, find, held_out
 from .device import choose_device
-from .errors import Diverged, OutputError, RecipeError, UsageError, escape
+from .errors import Diverged, RecipeError, UsageError
+from .images.temporary import sweep
+from .journal import Journal
 from .models import Sampler
+from .prefetch import Prefetch
 from .recipes import Recipe, TrainSpec, build, make_task
 from .validation import Validator
 
 Observer = Callable[[dict[str, Any]], None]
+Batch = tuple[Tensor, Tensor, torch.Generator]
 
 
 @dataclass
@@ -44,27 +46,6 @@ class TrainOptions:
     save_every: float = 120.0
     validate_every: float = 300.0
     log_every: int = 50
-
-
-class Journal:
-    """What happened in a run: metrics.jsonl, one JSON object a line, and sheets/step-N.png, one a validation."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def line(self, **figures: Any) -> None:
-        """Append one line; raise OutputError where that is not possible."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-        except OSError as error:
-            what = f"cannot write to {escape(self.folder)}: {error.strerror}"
-            raise OutputError(what, "choose another --out, or free space") from error
-
-    def sheet(self, step: int, picture: images.Picture) -> None:
-        """Write the sample sheet of a step."""
-        images.write(self.folder / "sheets" / f"step-{step:06}.png", picture, overwrite=True)
 
 
 class Deferred:
@@ -129,7 +110,10 @@ def check_crop(model: Sampler, crop: int) -> None:
 
 
 class Trainer:
-    """Trains the model of a recipe on folders of images; state goes to ``options.out`` as it runs."""
+    """Trains the model of a recipe on folders of images; state goes to ``options.out`` as it runs.
+
+    Under ``accelerate launch`` every process takes its share of each batch, and the first one alone writes.
+    """
 
     def __init__(self, recipe: Recipe, options: TrainOptions, observer: Observer) -> None:
         self.recipe, self.spec, self.options, self.observer = recipe, recipe.train, options, observer
@@ -140,13 +124,16 @@ class Trainer:
         on_cpu = choose_device(options.device).type == "cpu"
         # The first run of a process would decide the precision of all.
         AcceleratorState._reset_state()
-        self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
-        if self.accelerator.num_processes > 1:
-            raise UsageError("training runs in one process for now", "start cflow train without a launcher")
-        paths = [path for path in find(options.data) if not held_out(path, self.task.held_out_share)]
+        self.accelerator = processes.accelerator(mixed, on_cpu)
+        self.share = processes.Share(self.accelerator.process_index, self.accelerator.num_processes)
+        every = find(options.data)
+        paths = [path for path in every if not held_out(path, self.task.held_out_share)]
+        self.found, self.kept = len(paths), len(every) - len(paths)
         self.crops = Crops.load(paths, self.spec.crop, self.task, self.spec.flips)
         torch.manual_seed(self.spec.seed)
         self.model = build(recipe).to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.spec.recompute:
+            self.model.recompute()
         check_crop(self.model, self.spec.crop)
         self.validator = Validator.load(self.task, options.data, self.model.size)
         self.started_from = self._start_from(options.start_from)
@@ -154,6 +141,8 @@ class Trainer:
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.learning_rate)
         self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), optimizer)
         self.state = checkpoint.State(recipe=recipe.model_dump(mode="json"))
+        self.batches = Prefetch(self._batch)
+        self.initialised_for: bool | None = None
         self._resume()
 
     def _start_from(self, tensors: dict[str, Tensor]) -> int:
@@ -163,7 +152,9 @@ class Trainer:
         return len(fitting)
 
     def _resume(self) -> None:
-        found = checkpoint.newest(self.options.out)
+        if self.is_first:
+            sweep(self.options.out)
+        found = checkpoint.newest(self.options.out, self._note)
         if found and not self.options.resume:
             what = "the output folder holds a run already"
             raise UsageError(what, "add --resume to go on with it, or choose another --out")
@@ -177,6 +168,10 @@ class Trainer:
         checkpoint.restore_optimizer(self.optimizer, tensors)
         self.state.step, self.state.seconds, self.state.warm = state.step, state.seconds, state.warm
 
+    def _note(self, text: str) -> None:
+        if self.is_first:
+            self.observer({"event": "note", "text": text})
+
     @property
     def progress(self) -> float:
         """Return how much of the run is over, from 0 to 1, by its steps or by its time, whichever is further."""
@@ -189,22 +184,31 @@ class Trainer:
         assert isinstance(model, Sampler)
         return model.eval()
 
+    @property
+    def is_first(self) -> bool:
+        """Return whether this process is the one that writes and tells."""
+        return bool(self.accelerator.is_main_process)
+
+    def _batch(self, number: int) -> Batch:
+        generator = generator_of(self.spec.seed, number)
+        x, y = self.task.pair(self.crops.batch(self.spec.batch, generator), generator)
+        return x, y, generator
+
     def step(self) -> dict[str, float]:
         """Take one optimisation step and return its figures."""
-        number, spec, device = self.state.step, self.spec, self.accelerator.device
-        generator = generator_of(spec.seed, number)
-        x, y = self.task.pair(self.crops.batch(spec.batch, generator), generator)
-        x, y = (t.to(device, memory_format=torch.channels_last) for t in (x, y))
+        number, spec = self.state.step, self.spec
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, number, self.progress)
-        self.model.train()
         warm = self.state.warm and self.progress < spec.mean_steps / spec.steps
-        with self.accelerator.autocast():
-            loss = self.objective(y, x, generator, warm)
+        loss = self._loss(self.batches.take(number), warm)
+        if not loss.requires_grad:
+            raise RecipeError(
+                "the recipe's mean_steps train nothing", "leave them out: the model has no mean of its own"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), spec.clip_norm or math.inf)
-        value = float(loss.detach())
+        value = float(self.accelerator.reduce(loss.detach(), "mean"))
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             what = f"the loss is not finite at step {number}"
             raise Diverged(what, "the last good checkpoint is kept; lower the learning rate")
@@ -214,6 +218,27 @@ class Trainer:
         self.state.warm = warm
         return {"loss": value, "gradient_norm": float(norm), "warm": float(warm)}
 
+    def _loss(self, batch: Batch, warm: bool) -> Tensor:
+        x, y, generator = batch
+        self.model.train()
+        if self.share.count == 1:
+            return self._objective(x, y, generator, warm)
+        if warm is not self.initialised_for:
+            # What the first batch sets, it sets as a whole.
+            with torch.no_grad():
+                self._objective(x, y, generator.clone_state(), warm, self.objective.module)
+            self.initialised_for = warm
+        with self.share:
+            return self._objective(self.share.rows(x), self.share.rows(y), generator, warm)
+
+    def _objective(
+        self, x: Tensor, y: Tensor, generator: torch.Generator, warm: bool, objective: nn.Module | None = None
+    ) -> Tensor:
+        x, y = (t.to(self.accelerator.device, memory_format=torch.channels_last) for t in (x, y))
+        with self.accelerator.autocast():
+            loss: Tensor = (objective or self.objective)(y, x, generator, warm)
+        return loss
+
     def _average(self) -> None:
         # An average that remembers the untrained or uninitialised model carries it along for thousands of steps.
         if self.state.warm:
@@ -222,7 +247,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
+        if self.is_first:
+            checkpoint.write(self.options.out, self.model, self.ema, self.optimizer, self.state)
 
     def run(self) -> Sampler:
         """Train until the steps or the time are used up, validating and saving; return the averaged model.
@@ -241,7 +267,8 @@ class Trainer:
         while self.state.step < self.steps and not self._out_of_time() and not deferred.number:
             figures = self.step()
             now = time.monotonic()
-            self.state.seconds = spent + now - started
+            passed = spent + now - started
+            self.state.seconds, deferred.number = processes.agreed(self.accelerator, passed, deferred.number)
             self._report(figures)
             if now - validated > self.options.validate_every:
                 self.validate()
@@ -251,6 +278,8 @@ class Trainer:
                 saved = time.monotonic()
 
     def _report(self, figures: dict[str, float]) -> None:
+        if not self.is_first:
+            return
         event = {"step": self.state.step, "steps": self.steps, "seconds": round(self.state.seconds, 1), **figures}
         if self.state.step % self.options.log_every == 0 or self.state.step == self.steps:
             self.journal.line(event="train", **event)
@@ -258,7 +287,7 @@ class Trainer:
 
     def validate(self) -> None:
         """Measure the averaged model on held-out photographs and draw its sample sheet; nothing without any."""
-        if not self.validator.pairs:
+        if not self.validator.pairs or not self.is_first:
             return
         model, device = self.averaged(), self.accelerator.device
         figures = self.validator.figures(model, device)

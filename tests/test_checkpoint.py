@@ -1,5 +1,7 @@
 """A run's state comes back bit for bit, and a damaged file costs no more than the steps since the one before."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +103,29 @@ def test_a_damaged_newest_file_falls_back_to_the_one_before(damage: Callable[[Pa
             step_of(tmp_path)
     else:
         assert step_of(tmp_path) is None
+
+
+def test_what_was_damaged_is_put_aside_and_said_once(tmp_path: Path) -> None:
+    written(tmp_path, 4, 9)
+    truncated(tmp_path / NAME)
+    said: list[str] = []
+    for _ in range(2):
+        found = checkpoint.newest(tmp_path, said.append)
+        assert found is not None and found[1].step == 4
+    assert len(said) == 1 and "step 4" in said[0] and (tmp_path / f"{NAME}.damaged").is_file()
+
+
+def test_a_disk_that_refuses_leaves_both_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, 1, 2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OutputError, match="no space"):
+        written(tmp_path, 3)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_folder_without_one_has_none(tmp_path: Path) -> None:

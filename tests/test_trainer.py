@@ -188,6 +188,27 @@ def test_a_start_from_other_weights_takes_what_fits(photos: Path, tmp_path: Path
     assert torch.equal(started.model.encoder.trunk.first.weight, given_run.model.encoder.trunk.first.weight)
 
 
+def test_a_mean_that_the_model_has_not_is_a_recipe_error(photos: Path, tmp_path: Path) -> None:
+    made = recipe(mean_steps=2)
+    made.model.config.update(shift="bicubic")
+    with pytest.raises(RecipeError, match="mean_steps"):
+        trainer(made, photos, tmp_path).step()
+
+
+def test_leftovers_of_killed_runs_are_removed_and_a_damaged_checkpoint_is_said(photos: Path, tmp_path: Path) -> None:
+    first = trainer(recipe(), photos, tmp_path)
+    for _ in range(2):
+        first.step()
+        first.save()
+    left = tmp_path / ".cflow-0123456789abcdef.part"
+    left.touch()
+    (tmp_path / checkpoint.NAME).write_bytes(b"")
+    events: list[dict[str, Any]] = []
+    again = trainer(recipe(), photos, tmp_path, resume=True, events=events)
+    assert again.state.step == 1 and not left.exists()
+    assert [event["event"] for event in events] == ["note"] and "step 1" in events[0]["text"]
+
+
 SPECS = st.builds(
     TrainSpec,
     steps=st.integers(1, 400),

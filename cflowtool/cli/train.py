@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cflowtool.cli import console, process
-from cflowtool.cli.options import Debug, Device, DeviceOption, Json, Quiet, TaskName
+from cflowtool.cli.options import Debug, Device, DeviceOption, Json, Offline, Quiet, TaskName
 from cflowtool.errors import UsageError, escape
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from torch import Tensor
 
     from cflowtool.recipes import Recipe
+    from cflowtool.trainer import Trainer
 
 WEIGHT = "weights.safetensors"
+COMMANDS = ("super-resolve", "denoise", "colorize", "inpaint", "segment-vessels")
 SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 LINES_EVERY = 30.0
 
@@ -61,9 +65,13 @@ class TrainingOptions:
     init: Annotated[
         str | None,
         typer.Option(
-            "--init", metavar="NAME|FILE", help="Start from the tensors of a weight that fit.", show_default=False
+            "--init",
+            metavar="NAME|FILE|ORG/NAME",
+            help="Start from the tensors of a weight that fit.",
+            show_default=False,
         ),
     ] = None
+    offline: Offline = False
     device: DeviceOption = Device.AUTO
     json: Json = False
     quiet: Quiet = False
@@ -78,9 +86,11 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
     on. Masks are looked for beside the photographs' folder: masks/ to segment, manual1/ and fov/ to segment vessels.
     """
     limit = duration(options.max_time)
+    for folder in data:
+        if not folder.is_dir():
+            raise UsageError(f"--data {escape(folder)} is no folder", "give folders of photographs")
     process.set_up_torch()
     _need_accelerate()
-    from cflowtool import weights
     from cflowtool.device import choose_device
     from cflowtool.export import export
     from cflowtool.trainer import Trainer, TrainOptions
@@ -88,19 +98,32 @@ def train(task: TaskName, data: Folders, options: TrainingOptions) -> None:
     recipe = _recipe(task, options.recipe)
     device = choose_device(str(options.device)).type
     out = options.out or Path("runs") / recipe.name
-    start = weights.load(weights.resolve(options.init, task)).model.state_dict() if options.init else {}
-    screen = Screen(options.quiet, limit)
+    start = _start(task, options)
+    screen = Screen(options.quiet or os.environ.get("RANK", "0") != "0", limit)
     told = TrainOptions(data, out, options.steps, limit, options.resume, start, device)
     with screen.bar:
         trainer = Trainer(recipe, told, screen.observe)
-        if not trainer.validator.pairs:
-            screen.console.print("no held-out photograph is large enough: no validation")
+        screen.begin(trainer)
         trainer.run()
+    if not trainer.is_first:
+        return
+    screen.console.print("fitting the spread of the samples on training photographs")
     card = export(trainer, out / WEIGHT)
     screen.console.print(f"{card.steps} steps in {_clock(trainer.state.seconds)}; the weight is {escape(out / WEIGHT)}")
+    if task in COMMANDS:
+        screen.console.print(f"use it with: cflow {task} INPUT --model {escape(out / WEIGHT)}")
     if options.json:
         figures = {"steps": card.steps, "seconds": trainer.state.seconds, "validation": screen.validation}
         console.emit({"weight": str(out / WEIGHT), **figures})
+
+
+def _start(task: str, options: TrainingOptions) -> dict[str, Tensor]:
+    from cflowtool import hub, weights
+
+    if options.init is None:
+        return {}
+    path = hub.resolve(options.init, task, options.offline, console.console(options.quiet).print)
+    return weights.load(path).model.state_dict()
 
 
 def _need_accelerate() -> None:
@@ -134,15 +157,30 @@ class Screen:
         self.console = console.console(quiet)
         columns = BarColumn(), TextColumn("{task.description}", markup=False)
         self.bar: Progress = console.progress(self.console, *columns)
-        self.shown: TaskID = self.bar.add_task("starting", total=None)
+        self.shown: TaskID = self.bar.add_task("reading photographs", total=None)
         self.limit = limit
         self.validation: dict[str, Any] = {}
         self.started: tuple[int, float] | None = None
         self.printed = 0.0
         self.loss: float | None = None
 
+    def begin(self, trainer: Trainer) -> None:
+        """Says what is trained, on what, and where it goes."""
+        used, passed = len(trainer.crops.photos), trainer.found - len(trainer.crops.photos)
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        over = f", {passed} passed over as unreadable or too small" if passed else ""
+        at = f" from step {trainer.state.step}" if trainer.state.step else ""
+        self.console.print(f"{used} photographs to train on, {trainer.kept} held out{over}; {parameters:,} parameters")
+        where = f"on {trainer.accelerator.device}, into {escape(trainer.options.out)}"
+        self.console.print(f"up to {trainer.steps} steps{at} {where}")
+        if not trainer.validator.pairs:
+            self.console.print("no held-out photograph is large enough: no validation")
+
     def observe(self, event: dict[str, Any]) -> None:
         """Takes an event of the trainer."""
+        if event["event"] == "note":
+            self.console.print(event["text"])
+            return
         if event["event"] == "validate":
             self.validation = {key: value for key, value in event.items() if isinstance(value, int | float)}
             self.console.print(f"validation: {_figures(self.validation)}")

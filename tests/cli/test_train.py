@@ -40,7 +40,9 @@ def test_a_run_ends_with_a_weight(cflow, command: list[str]) -> None:
     result = cflow(*command, "--steps", 2, "--json")
     [value] = result.objects
     assert (result.code, value["steps"]) == (0, 2)
-    assert "run/weights.safetensors" in result.err
+    assert (
+        "7 photographs to train on, 1 held out" in result.err and "cflow super-resolve INPUT --model run/" in result.err
+    )
     loaded = weights.load(Path("run/weights.safetensors"))
     assert (loaded.card.steps, loaded.card.data[0].name) == (2, "photos")
     assert cflow(*command, "--steps", 3).code == 2
@@ -59,6 +61,7 @@ def test_a_run_may_start_from_a_weight(cflow, command: list[str], tiny_weight: P
         (["train", "dream", "--data", "photos"], 2),
         (["train", "super-resolve"], 2),
         (["train", "super-resolve", "--data", "nowhere", "--recipe", "tiny.toml"], 2),
+        (["train", "super-resolve", "--data", "photos/0.png", "--recipe", "tiny.toml"], 2),
         (["train", "super-resolve", "--data", "photos", "--recipe", "nonsense"], 3),
         (["train", "super-resolve", "--data", "photos", "--max-time", "soon"], 2),
         (["train", "super-resolve", "--data", "photos", "--init", "nonsense"], 3),
