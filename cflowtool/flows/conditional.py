@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .coupling import AffineCoupling
 from .gaussian import ConditionalSplitPrior, Latent
 from .pyramid import Chain, Context
+from .recompute import recomputed
 from .squeeze import Squeeze
 from .transform import Transform, bounded, total
 
@@ -149,8 +150,11 @@ class ConditionalLevel(nn.Module):
     """Squeeze -> K conditional steps -> split, whose half is Gaussian given the other; the last level keeps nothing.
 
     ``vectors`` (B or 1, sum(vector_shares), 1, 1) and ``maps`` (B or 1, sum(map_shares), H/2, W/2) are those of the
-    steps in their order, then the split's; ``vector_groups`` tells the steps' own parts apart.
+    steps in their order, then the split's; ``vector_groups`` tells the steps' own parts apart. With ``recompute``
+    training keeps nothing of what the steps compute (see cflowtool.flows.recompute).
     """
+
+    recompute = False
 
     def __init__(self, channels: int, steps: int, width: int, last: bool) -> None:
         super().__init__()
@@ -168,8 +172,12 @@ class ConditionalLevel(nn.Module):
         """Return the half that goes on (B, kept, H/2, W/2), the noise (B, split, H/2, W/2) and the log-det, (B,)."""
         y, log_det = self.squeeze(y, maps)
         shares = maps.split(self.map_shares, 1)
-        for step, vector, share in zip(self.steps, vectors.split(self.vector_shares, 1), shares, strict=False):
-            y, change = step(y, vector, share)
+        contexts = list(zip(vectors.split(self.vector_shares, 1), shares, strict=False))
+        if self.recompute and self.training and torch.is_grad_enabled():
+            y, log_det = recomputed(list(self.steps), y, contexts)
+            contexts = []
+        for step, context in zip(self.steps, contexts, strict=False):
+            y, change = step(y, *context)
             log_det = log_det + change
         if self.prior is not None:
             y, change = self.prior(y, shares[-1])

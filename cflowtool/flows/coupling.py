@@ -17,23 +17,26 @@ class AffineCoupling(Transform):
     net's first convolution that depends on x alone.
     """
 
+    bounds: Tensor
+
     def __init__(self, channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> None:
         super().__init__()
         self.kept = channels // 2
         self.changed = channels - self.kept
         self.context_channels = width
-        self.scale_bound, self.shift_bound = scale_bound, shift_bound
+        bounds = torch.tensor([scale_bound, shift_bound]).repeat_interleave(self.changed)
+        self.register_buffer("bounds", bounds[:, None, None], persistent=False)
         self.net = CouplingNet(self.kept, width, 2 * self.changed)
 
     def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        raw_scale, raw_shift = self.net(kept, context).chunk(2, 1)
-        return bounded(raw_scale, self.scale_bound), bounded(raw_shift, self.shift_bound)
+        log_scale, shift = bounded(self.net(kept, context), self.bounds).chunk(2, 1)
+        return log_scale, shift
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [exp(s) y0 + t, y1] and sum(s), (B,)."""
         changed, kept = y.split((self.changed, self.kept), 1)
         log_scale, shift = self._scale_and_shift(kept, context)
-        return torch.cat((changed * log_scale.exp() + shift, kept), 1), total(log_scale, y.shape[0])
+        return torch.cat((torch.addcmul(shift, changed, log_scale.exp()), kept), 1), total(log_scale, y.shape[0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [(z0 - t) exp(-s), z1] and -sum(s), (B,)."""

@@ -14,7 +14,7 @@ from .injector import LOG_SCALE_BOUND, AffineInjector
 from .transform import Transform, bounded, total
 
 Latent = tuple[Tensor, ...]
-_BLOCK = 64
+_LARGEST_SIDE, _SMALLEST_SIDE, _MOST_VALUES = 64, 4, 2**17
 
 
 def standard_normal_log_prob(eps: Tensor) -> Tensor:
@@ -49,31 +49,40 @@ class ConditionalSplitPrior(Transform):
         """Return [z0, mu + sigma eps1] and sum(log sigma), (B,)."""
         kept, split = z.split((self.kept, z.shape[1] - self.kept), 1)
         mean, log_scale = self._mean_and_scale(kept, context)
-        return torch.cat((kept, split * log_scale.exp() + mean), 1), total(log_scale, z.shape[0])
+        return torch.cat((kept, torch.addcmul(mean, split, log_scale.exp())), 1), total(log_scale, z.shape[0])
 
 
 class NoiseField:
     """Standard normal noise over an unbounded grid, the same numbers whatever part of it is asked for.
 
     Value (sample, level, channel, row, column) depends on these, the channel count and ``seed`` alone: the grid is
-    cut into 64 x 64 blocks, each with a generator of its own on the CPU. So one sample equals itself among ten, a
-    tile's noise is the whole image's, and a large image's noise need never be in memory at once.
+    cut into blocks of 64 x 64, or less where there are many channels, each with a generator of its own on the CPU. So
+    one sample equals itself among ten, a tile's noise is the whole image's, and a large image's noise need never be in
+    memory at once.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    @staticmethod
+    def _side(channels: int) -> int:
+        side = _LARGEST_SIDE
+        while side > _SMALLEST_SIDE and channels * side**2 > _MOST_VALUES:
+            side //= 2
+        return side
+
     def _block(self, sample: int, level: int, channels: int, row: int, column: int) -> Tensor:
         key = hashlib.sha256(f"{self.seed}/{sample}/{level}/{row}/{column}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
-        return torch.randn(channels, _BLOCK, _BLOCK, generator=generator)
+        return torch.randn(channels, self._side(channels), self._side(channels), generator=generator)
 
     def draw(self, sample: int, level: int, channels: int, top: int, left: int, height: int, width: int) -> Tensor:
         """Return the noise (channels, height, width) of a rectangle whose corner is (top, left)."""
-        rows = range(top // _BLOCK, -(-(top + height) // _BLOCK))
-        columns = range(left // _BLOCK, -(-(left + width) // _BLOCK))
+        side = self._side(channels)
+        rows = range(top // side, -(-(top + height) // side))
+        columns = range(left // side, -(-(left + width) // side))
         grid = torch.cat([torch.cat([self._block(sample, level, channels, r, c) for c in columns], 2) for r in rows], 1)
-        top, left = top - rows.start * _BLOCK, left - columns.start * _BLOCK
+        top, left = top - rows.start * side, left - columns.start * side
         return grid[:, top : top + height, left : left + width]
 
     def latent(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .transform import Transform, bounded, total
@@ -24,7 +25,8 @@ class AffineInjector(Transform):
 
     def _shift_and_scale(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = context.to(y.dtype).chunk(2, 1)
-        return shift, self.centre + self.log_spread + bounded(raw, LOG_SCALE_BOUND)
+        log_scale, offset = bounded(raw, LOG_SCALE_BOUND), self.centre + self.log_spread
+        return shift, log_scale + offset if offset else log_scale
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y - b) exp(-s) and -sum(s), (B,)."""
@@ -34,4 +36,4 @@ class AffineInjector(Transform):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return b + exp(s) z and sum(s), (B,)."""
         shift, log_scale = self._shift_and_scale(z, context)
-        return z * log_scale.exp() + shift, total(log_scale, z.shape[0])
+        return torch.addcmul(shift, z, log_scale.exp()), total(log_scale, z.shape[0])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..nets.convolution import convolve
 from .actnorm import ActNorm
 from .transform import Transform, total_constant
 
@@ -41,7 +43,61 @@ def cancelling(channels: int, count: int) -> list[Tensor]:
     return [after @ before.T for before, after in zip(bases, [*bases[1:], bases[0]], strict=True)]
 
 
-class Invertible1x1(Transform):
+class Affine1x1(Transform):
+    """z = W y + c at every position, of a matrix and an offset that are made of the parameters alone.
+
+    ``prepare`` makes them and the inverse once, for a model that is used. A parameter that is changed in place, by an
+    optimiser or by loading, makes that void.
+    """
+
+    per_position: Tensor
+    _CONSTANTS = ("there", "there_offset", "back", "back_offset", "per_position")
+    _made_of: tuple[tuple[Tensor, int], ...] = ()
+
+    def _there(self) -> tuple[Tensor, Tensor | None]:
+        """Return W (C, C) and c (C,)."""
+        raise NotImplementedError
+
+    def _back(self) -> tuple[Tensor, Tensor | None]:
+        """Return W^-1 and -W^-1 c."""
+        raise NotImplementedError
+
+    def _log_det(self) -> Tensor:
+        """Return log|det W|, a number."""
+        raise NotImplementedError
+
+    @property
+    def prepared(self) -> bool:
+        """Whether what forward and inverse need has been made already, of the parameters as they are."""
+        versions = [parameter._version == version for parameter, version in self._made_of]
+        return bool(versions) and all(versions) and not self.training
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Make the matrices and the log-determinant once."""
+        for name, value in zip(self._CONSTANTS, (*self._there(), *self._back(), self._log_det()), strict=True):
+            self.register_buffer(name, value, persistent=False)
+        self._made_of = tuple((parameter, parameter._version) for parameter in self.parameters())
+
+    def _of(self, name: str, made: Callable[[], tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None, Tensor]:
+        if self.prepared:
+            return getattr(self, name), getattr(self, f"{name}_offset"), self.per_position
+        return *made(), self._log_det()
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W y + c and its log-det (B,)."""
+        with _exact(y.device):
+            matrix, offset, per_position = self._of("there", self._there)
+            return convolve(y, matrix[:, :, None, None], offset), total_constant(per_position, y)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W^-1 (z - c) and its log-det (B,)."""
+        with _exact(z.device):
+            matrix, offset, per_position = self._of("back", self._back)
+            return convolve(z, matrix[:, :, None, None], offset), total_constant(-per_position, z)
+
+
+class Invertible1x1(Affine1x1):
     """z = W y at every position, W = P L (U + diag(sign exp(log_s))), log-det H W sum(log_s) (CNF section 2.1).
 
     P is a fixed permutation, L unit lower and U strictly upper triangular: W is regular by construction and the
@@ -84,18 +140,17 @@ class Invertible1x1(Transform):
         """Return the ratio of the largest to the smallest singular value of W."""
         return float(torch.linalg.cond(self.matrix().detach().double()))
 
-    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return W y and its log-det (B,)."""
-        with _exact(y.device):
-            return F.conv2d(y, self.matrix()[:, :, None, None]), total_constant(self.log_s.sum(), y)
+    def _there(self) -> tuple[Tensor, Tensor | None]:
+        return self.matrix(), None
 
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return W^-1 z and its log-det (B,)."""
-        with _exact(z.device):
-            return F.conv2d(z, self.inverse_matrix()[:, :, None, None]), total_constant(-self.log_s.sum(), z)
+    def _back(self) -> tuple[Tensor, Tensor | None]:
+        return self.inverse_matrix(), None
+
+    def _log_det(self) -> Tensor:
+        return self.log_s.sum()
 
 
-class Transition(Transform):
+class Transition(Affine1x1):
     """Activation normalization and the 1x1 convolution after it, z = W (exp(log_scale) (y + bias)), in one.
 
     ``start`` is what W is at first, by default a random rotation.
@@ -110,18 +165,16 @@ class Transition(Transform):
         return self.actnorm.log_scale.sum() + self.linear.log_s.sum()
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return W diag(s) y + W (s b) and its log-det (B,)."""
+        """Return W diag(s) y + W (s b) and its log-det (B,); the first batch in training sets s and b."""
         self.actnorm.initialise(y)
-        with _exact(y.device):
-            kernel = self.linear.matrix() * self.actnorm.log_scale.exp()
-            offset = kernel @ self.actnorm.bias
-            return F.conv2d(y, kernel[:, :, None, None], offset), total_constant(self._log_det(), y)
+        return super().forward(y, context)
 
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return diag(1/s) W^-1 z - b and its log-det (B,)."""
-        with _exact(z.device):
-            kernel = self.linear.inverse_matrix() * self.actnorm.log_scale.neg().exp()[:, None]
-            return F.conv2d(z, kernel[:, :, None, None], -self.actnorm.bias), total_constant(-self._log_det(), z)
+    def _there(self) -> tuple[Tensor, Tensor | None]:
+        matrix = self.linear.matrix() * self.actnorm.log_scale.exp()
+        return matrix, matrix @ self.actnorm.bias
+
+    def _back(self) -> tuple[Tensor, Tensor | None]:
+        return self.linear.inverse_matrix() * self.actnorm.log_scale.neg().exp()[:, None], -self.actnorm.bias
 
 
 def wavelet_transitions(channels: int, count: int) -> list[Transition]:

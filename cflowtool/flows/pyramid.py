@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..nets.convolution import Conv2d
 from .coupling import AffineCoupling
 from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
 from .injector import AffineInjector
 from .linear import Transition
+from .recompute import recomputed
 from .squeeze import Squeeze
 from .transform import Transform, held
 
@@ -18,7 +20,12 @@ Context = tuple[Tensor, ...]
 
 
 class Chain(Transform):
-    """Transforms one after another; the context's channels are dealt out to them in order."""
+    """Transforms one after another; the context's channels are dealt out to them in order.
+
+    With ``recompute`` training keeps nothing of what they compute on the way (see cflowtool.flows.recompute).
+    """
+
+    recompute = False
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
@@ -28,20 +35,22 @@ class Chain(Transform):
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return f_n(... f_1(y)) and the sum of the log-dets, (B,)."""
-        log_det = y.new_zeros(y.shape[0])
-        for transform, part in zip(self.transforms, context.split(self.shares, 1), strict=True):
+        parts, changes = context.split(self.shares, 1), []
+        if self.recompute and self.training and torch.is_grad_enabled():
+            z, log_det = recomputed(list(self.transforms), y, [(part,) for part in parts])
+            return held(z), log_det
+        for transform, part in zip(self.transforms, parts, strict=True):
             y, change = transform(held(y), part)
-            log_det = log_det + change
-        return held(y), log_det
+            changes.append(change)
+        return held(y), sum(changes[1:], start=changes[0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return f_1^-1(... f_n^-1(z)) and the sum of the log-dets, (B,)."""
-        log_det = z.new_zeros(z.shape[0])
-        parts = context.split(self.shares, 1)
+        changes, parts = [], context.split(self.shares, 1)
         for transform, part in zip(reversed(self.transforms), reversed(parts), strict=True):
             z, change = transform.inverse(held(z), part)  # type: ignore[operator]
-            log_det = log_det + change
-        return held(z), log_det
+            changes.append(change)
+        return held(z), sum(changes[1:], start=changes[0])
 
 
 Step = Callable[[int], Transform]
@@ -99,8 +108,7 @@ class Pyramid(nn.Module):
         The last level's prior starts at N(0, 1), so that an untrained flow is noise around 0.
         """
         convolutions = [
-            nn.Conv2d(width, channels, 3, padding=1)
-            for width, channels in zip(widths, self.context_channels, strict=True)
+            Conv2d(width, channels, 3, padding=1) for width, channels in zip(widths, self.context_channels, strict=True)
         ]
         weight, bias = convolutions[-1].weight, convolutions[-1].bias
         assert bias is not None

@@ -92,7 +92,7 @@ def total(values: Tensor, batch: int) -> Tensor:
     """Sum (b, C, H, W) over the counted dimensions and return (batch,), b being 1 or batch."""
     values, region = held(values), _region.get()
     values = values if region is None else region.crop(values)
-    return values.flatten(1).sum(1).expand(batch)
+    return values.sum((1, 2, 3)).expand(batch)
 
 
 def occupied(values: Tensor) -> Tensor:
@@ -113,6 +113,6 @@ def total_constant(per_position: Tensor, like: Tensor) -> Tensor:
     return (per_position * (height * width)).expand(like.shape[0])
 
 
-def bounded(raw: Tensor, bound: float) -> Tensor:
+def bounded(raw: Tensor, bound: float | Tensor) -> Tensor:
     """Return bound * tanh(raw / bound): the identity near 0, never outside (-bound, bound)."""
     return bound * torch.tanh(raw / bound)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..nets.coupling import CouplingNet
+from .linear import Affine1x1
 from .pyramid import Chain, Step
 from .transform import Transform, bounded
 
 
-class Rotation1x1(Transform):
+class Rotation1x1(Affine1x1):
     """z = Q (y + b) at every position, Q = exp(A - A^T) a rotation: log-det 0 (CNF section 5.2, volume preserving).
 
     A is strictly lower triangular and random at the start. The inverse is the transpose, so that the way back is as
@@ -29,17 +29,15 @@ class Rotation1x1(Transform):
         rotation: Tensor = torch.linalg.matrix_exp(lower - lower.T)
         return rotation.to(self.lower.dtype)
 
-    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Q (y + b) and zeros (B,)."""
-        with torch.autocast(y.device.type, enabled=False):
-            z = F.conv2d(y + self.bias[:, None, None], self.matrix()[:, :, None, None])
-        return z, y.new_zeros(y.shape[0])
+    def _there(self) -> tuple[Tensor, Tensor | None]:
+        matrix = self.matrix()
+        return matrix, matrix @ self.bias
 
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Q^T z - b and zeros (B,)."""
-        with torch.autocast(z.device.type, enabled=False):
-            y = F.conv2d(z, self.matrix().T[:, :, None, None], -self.bias)
-        return y, z.new_zeros(z.shape[0])
+    def _back(self) -> tuple[Tensor, Tensor | None]:
+        return self.matrix().T, -self.bias
+
+    def _log_det(self) -> Tensor:
+        return self.bias.new_zeros(())
 
 
 class TranslationCoupling(Transform):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import NoLikelihood
+from ..flows.conditional import ConditionalLevel
 from ..flows.dequantize import uniform_dequantize
 from ..flows.gaussian import Latent, NoiseField
-from ..flows.pyramid import Context
+from ..flows.linear import Affine1x1
+from ..flows.pyramid import Chain, Context
 from ..flows.transform import total_constant
+from ..nets.recompute import Thrifty
 
 Corner = tuple[int, int]
 
@@ -70,6 +73,30 @@ class Sampler(nn.Module):
     def encode(self, x: Tensor) -> Context:
         """Return everything that depends on x (B, C, h, w) alone: heavy, once per image."""
         raise NotImplementedError
+
+    def prepare(self) -> Self:
+        """Make once what encode, decode and log_prob need of the parameters alone, for a model that is used.
+
+        Results are the same to rounding. Training, or other changes of the parameters, make it void.
+        """
+        for module in self.modules():
+            if isinstance(module, Affine1x1):
+                module.prepare()
+        return self.eval()
+
+    def recompute(self, on: bool = True) -> Self:
+        """Let training find a flow's activations again by its inverse, and other networks' by computing them again.
+
+        Gradients are the same to rounding; memory does not grow with what a flow's steps compute.
+        """
+        chains = [module for module in self.modules() if isinstance(module, Chain | ConditionalLevel)]
+        inner = {id(module) for chain in chains for module in chain.modules() if module is not chain}
+        for chain in chains:
+            chain.recompute = on and id(chain) not in inner
+        for module in self.modules():
+            if isinstance(module, Thrifty):
+                module.recompute = on
+        return self
 
     def latent_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Return (channels, h, w) of every level's noise for an x of height x width."""
@@ -138,6 +165,6 @@ class Density(Sampler):
 
 def per_sample(context: Context, samples: int) -> Context:
     """Repeat each image's context for its samples; a single image's is left to broadcasting."""
-    if context[0].shape[0] == 1:
+    if samples == 1 or context[0].shape[0] == 1:
         return context
     return tuple(entry.repeat_interleave(samples, 0) for entry in context)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .convolution import Conv2d
+
 
 class ConditionNet(nn.Module):
     """[u, v] -> for each of ``steps`` steps an injector's 2C parameters and a coupling net's first ``width`` features.
@@ -20,10 +22,10 @@ class ConditionNet(nn.Module):
         super().__init__()
         self.steps, self.width = steps, width
         inner = steps * width
-        self.from_known = nn.Conv2d(known, 2 * inner, 3, padding=1) if known else None
-        self.from_drawn = nn.Conv2d(drawn, 2 * inner, 3, padding=1, bias=not known) if drawn else None
-        self.middle = nn.Conv2d(inner, inner, 1, groups=steps)
-        self.last = nn.Conv2d(inner, steps * 2 * channels, 3, padding=1, groups=steps)
+        self.from_known = Conv2d(known, 2 * inner, 3, padding=1) if known else None
+        self.from_drawn = Conv2d(drawn, 2 * inner, 3, padding=1, bias=not known) if drawn else None
+        self.middle = Conv2d(inner, inner, 1, groups=steps)
+        self.last = Conv2d(inner, steps * 2 * channels, 3, padding=1, groups=steps)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .convolution import Conv2d
+from .recompute import Thrifty
+
 HALVINGS = 3
 
 
-def downscale(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
+def downscale(in_channels: int, out_channels: int, stride: int) -> Conv2d:
     """Return the paper's downscaling convolution, kernel = 2 padding + stride with padding 1 (c-Glow section 5.1)."""
-    return nn.Conv2d(in_channels, out_channels, stride + 2, stride, padding=1)
+    return Conv2d(in_channels, out_channels, stride + 2, stride, padding=1)
 
 
 class ParameterNet(nn.Module):
@@ -30,8 +33,8 @@ class ParameterNet(nn.Module):
         left = (1, 1) if size is None else (size[0] >> HALVINGS, size[1] >> HALVINGS)
         self.convolutions = nn.Sequential(*(layer for conv in convolutions for layer in (conv, nn.ReLU(inplace=True))))
         self.pool = nn.AdaptiveAvgPool2d(1) if size is None else nn.Identity()
-        self.first, self.middle = nn.Conv2d(channels, width, left), nn.Conv2d(width, width, 1)
-        self.last = nn.Conv2d(width, outputs, 1)
+        self.first, self.middle = Conv2d(channels, width, left), Conv2d(width, width, 1)
+        self.last = Conv2d(width, outputs, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -50,10 +53,10 @@ class FeatureNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.first = Conv2d(in_channels, channels, 3, padding=1)
         self.middle = downscale(channels, channels, stride)
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
-        self.hidden = nn.Conv2d(channels, width, 3, padding=1)
+        self.last = Conv2d(channels, channels, 3, padding=1)
+        self.hidden = Conv2d(channels, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, width, H / stride, W / stride)."""
@@ -70,7 +73,7 @@ class LevelNeeds:
     stride: int
 
 
-class Conditioner(nn.Module):
+class Conditioner(Thrifty):
     """All conditioning networks of all levels, one a group: x (B, C, H, W) -> vectors and maps, level after level."""
 
     def __init__(
@@ -94,4 +97,4 @@ class Conditioner(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return (B, sum(vectors), 1, 1) and (B, sum(maps), H / stride, W / stride) of every level."""
         levels = (nets for pair in zip(self.vectors, self.maps, strict=True) for nets in pair)
-        return tuple(torch.cat([net(x) for net in nets], 1) for nets in levels)  # type: ignore[attr-defined]
+        return tuple(torch.cat([self.part(net, x) for net in nets], 1) for nets in levels)  # type: ignore[attr-defined]

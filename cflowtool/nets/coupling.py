@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .convolution import Conv2d
+
 
 class CouplingNet(nn.Module):
     """conv 3x3 -> ReLU -> conv 1x1 -> ReLU -> conv 3x3 of [z, h], its output zero at the start.
@@ -15,9 +17,9 @@ class CouplingNet(nn.Module):
 
     def __init__(self, channels: int, width: int, out_channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.middle = nn.Conv2d(width, width, 1)
-        self.last = nn.Conv2d(width, out_channels, 3, padding=1)
+        self.first = Conv2d(channels, width, 3, padding=1, bias=False)
+        self.middle = Conv2d(width, width, 1)
+        self.last = Conv2d(width, out_channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .convolution import Conv2d
 from .encoder import Shift, guess_from
 from .pyramid import ImageHead
 from .vgg import Features, UNet
@@ -22,7 +23,7 @@ class MultiResolutionEncoder(nn.Module):
         self.out_channels, self.shift = out_channels, shift
         self.unet = UNet(in_channels, channels, levels, "none")
         self.multiple_of, self.reach = self.unet.multiple_of, self.unet.reach + 1
-        self.narrow = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in self.unet.out_channels[1:])
+        self.narrow = nn.ModuleList(Conv2d(width, channels, 1) for width in self.unet.out_channels[1:])
         self.head = ImageHead(channels, 2 * out_channels, 1)
 
     def forward(self, x: Tensor) -> tuple[Features, Tensor, Tensor]:

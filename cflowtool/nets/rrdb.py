@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .convolution import Conv2d
+from .recompute import Thrifty
+
 _SLOPE = 0.2
 _RESIDUAL_SCALE = 0.2
 
@@ -15,8 +18,8 @@ class DenseBlock(nn.Module):
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels + i * growth, growth, 3, padding=1) for i in range(4))
-        self.last = nn.Conv2d(channels + 4 * growth, channels, 3, padding=1)
+        self.convs = nn.ModuleList(Conv2d(channels + i * growth, growth, 3, padding=1) for i in range(4))
+        self.last = Conv2d(channels + 4 * growth, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H, W)."""
@@ -45,8 +48,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = Conv2d(channels, channels, 3, padding=1)
+        self.last = Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -56,7 +59,7 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-class Trunk(nn.Module):
+class Trunk(Thrifty):
     """First convolution, ``blocks`` blocks and a long skip: (B, in_channels, h, w) -> (B, channels, h, w).
 
     ``growth`` > 0 makes the blocks RRDBs of that growth, 0 plain residual blocks.
@@ -64,14 +67,17 @@ class Trunk(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, blocks: int, growth: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.first = Conv2d(in_channels, channels, 3, padding=1)
         self.blocks = nn.Sequential(
             *(RRDB(channels, growth) if growth else ResidualBlock(channels) for _ in range(blocks))
         )
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        self.last = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of x."""
         features: Tensor = self.first(x)
-        change: Tensor = self.last(self.blocks(features))
+        inner = features
+        for block in self.blocks:
+            inner = self.part(block, inner)
+        change: Tensor = self.last(inner)
         return features + change

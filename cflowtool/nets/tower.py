@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from ..images import bicubic_resize
+from .convolution import Conv2d
 from .encoder import guess_from
 from .mapping import MappingNet
 from .rrdb import RRDB
@@ -45,7 +46,7 @@ class TowerInputs(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.out_channels = scale, out_channels
-        self.convs = nn.ModuleList(nn.Conv2d(in_channels, width, 3, padding=1) for width in widths)
+        self.convs = nn.ModuleList(Conv2d(in_channels, width, 3, padding=1) for width in widths)
         if normalised:
             weight_normalise(self)
 
@@ -83,11 +84,11 @@ class TowerModule(nn.Module):
         normalised: bool,
     ) -> None:
         super().__init__()
-        self.from_drawn = nn.Conv2d(code_channels + lower_channels, channels, 3, padding=1, bias=False)
+        self.from_drawn = Conv2d(code_channels + lower_channels, channels, 3, padding=1, bias=False)
         self.blocks = nn.ModuleList(RRDB(channels, growth) for _ in range(blocks))
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
-        self.features = nn.Conv2d(channels, channels, 3, padding=1)
-        self.head = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.last = Conv2d(channels, channels, 3, padding=1)
+        self.features = Conv2d(channels, channels, 3, padding=1)
+        self.head = Conv2d(channels, out_channels, 3, padding=1)
         if normalised:
             weight_normalise(self)
         answer_zero(self.head)

@@ -1,6 +1,7 @@
 """The 1x1 convolution is regular by construction, and fused it is the same map."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from cflowtool.flows.actnorm import ActNorm
-from cflowtool.flows.linear import Invertible1x1, Transition, cancelling, haar, rotation, wavelet_transitions
+from cflowtool.flows.linear import Affine1x1, Invertible1x1, Transition, cancelling, haar, rotation, wavelet_transitions
 from cflowtool.flows.pyramid import Chain
+from cflowtool.flows.translation import Rotation1x1
 
 NO_CONTEXT = torch.zeros(1, 0, 1, 1)
 Randomise = Callable[..., nn.Module]
@@ -94,3 +96,58 @@ def test_a_transition_starts_from_its_first_batch_as_the_normalization_does() ->
     fused(y, NO_CONTEXT)
     actnorm(y, NO_CONTEXT)
     assert torch.equal(fused.actnorm.log_scale, actnorm.log_scale) and torch.equal(fused.actnorm.bias, actnorm.bias)
+
+
+PREPARED = {"Invertible1x1": Invertible1x1, "Transition": Transition, "Rotation1x1": Rotation1x1}
+
+
+@pytest.fixture(params=PREPARED)
+def affine(request: pytest.FixtureRequest, randomised: Randomise) -> Affine1x1:
+    """One of the kinds, in use and not in training, its parameters away from their start."""
+    torch.manual_seed(2)
+    return randomised(PREPARED[request.param](6)).eval()
+
+
+def both_ways(affine: Affine1x1) -> list[torch.Tensor]:
+    y = torch.randn(2, 6, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    nothing = y[:, :0]
+    return [*affine(y, nothing), *affine.inverse(y, nothing)]
+
+
+def test_prepared_is_the_same_map_and_saves_the_same_state(affine: Affine1x1) -> None:
+    plain, state = both_ways(affine), set(affine.state_dict())
+    assert not affine.prepared
+    affine.prepare()
+    assert affine.prepared and set(affine.state_dict()) == state
+    assert all(torch.equal(found, value) for found, value in zip(both_ways(affine), plain, strict=True))
+
+
+@pytest.mark.parametrize("change", ["optimiser", "loading"])
+def test_what_was_prepared_is_void_when_parameters_change(affine: Affine1x1, change: str) -> None:
+    affine.prepare()
+    before = both_ways(affine)
+    if change == "loading":
+        affine.load_state_dict({name: value + 0.1 for name, value in affine.state_dict().items()}, strict=True)
+    if change == "optimiser":
+        sum(value.pow(3).sum() for value in affine.parameters()).backward()
+        torch.optim.SGD(affine.parameters(), 0.1).step()
+    assert not affine.prepared and not torch.equal(both_ways(affine)[0], before[0])
+
+
+def test_training_does_not_use_what_was_prepared(affine: Affine1x1) -> None:
+    affine.prepare()
+    assert not affine.train().prepared and affine.eval().prepared
+    assert affine(torch.randn(1, 6, 2, 2).double(), torch.zeros(1, 0, 1, 1))[0].requires_grad is False
+    with torch.enable_grad():
+        assert affine.train()(torch.randn(1, 6, 2, 2).double(), torch.zeros(1, 0, 1, 1))[0].requires_grad
+
+
+def test_what_was_prepared_moves_with_the_model_and_is_copied_with_it(affine: Affine1x1) -> None:
+    affine.prepare()
+    copied = deepcopy(affine)
+    with torch.no_grad():
+        affine.bias.add_(1) if isinstance(affine, Rotation1x1) else next(affine.parameters()).add_(1)
+    assert not affine.prepared and affine.half().there.dtype == torch.float16
+    plain = both_ways(copied)
+    copied.prepare()
+    assert all(torch.equal(found, value) for found, value in zip(both_ways(copied), plain, strict=True))

@@ -4,7 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from cflowtool import weights
 from cflowtool.errors import NoLikelihood
 from cflowtool.models.base import Draws, Sampler, SizeRule, per_sample
 
@@ -69,3 +71,18 @@ def test_the_warm_loss_is_the_loss_unless_a_model_says_more() -> None:
 
     y = torch.rand(2, 3, 4, 4)
     assert torch.equal(Constant().warm_loss(y, y, torch.Generator()), y.flatten(1).sum(1))
+
+
+@pytest.mark.parametrize("name", weights.registry())
+@torch.no_grad()
+def test_a_shipped_weight_prepared_gives_the_same_pictures_and_log_probs(name: str) -> None:
+    model = weights.load(weights.registry()[name]).model
+    coarse = torch.rand(1, model.in_channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    x = nn.functional.interpolate(coarse, (32, 32), mode="bilinear")
+    if model.in_channels == 4:
+        x[:, 3] = 0.1
+        x[:, 3, 8:24, 8:24] = 1
+    plain, prepared = model.sample(x, 2, 0.5, 0), model.prepare().sample(x, 2, 0.5, 0)
+    assert plain.log_prob is not None and prepared.log_prob is not None
+    assert (plain.y - prepared.y).abs().max() < 1e-5 * max(1, float(plain.y.abs().max()))
+    assert torch.allclose(plain.log_prob, prepared.log_prob, rtol=1e-6)

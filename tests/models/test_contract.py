@@ -283,3 +283,39 @@ def test_training_overfits_one_batch(name: str, scale: int) -> None:
         losses.append(loss.item())
     halved = binary or not isinstance(model, Density)
     assert losses[-1] < (losses[1] / 2 if halved else losses[1] - 1.0), losses
+
+
+FIRST = [(name, next(scale for case, scale in CASES if case == name)) for name in SMALL]
+once_each = pytest.mark.parametrize("model", FIRST, ids=lambda case: case[0], indirect=True)
+
+
+@once_each
+@torch.no_grad()
+def test_prepared_it_gives_the_same_samples_and_log_probs(model: Sampler) -> None:
+    x = conditions(model, 2)
+
+    def results() -> list[Tensor]:
+        draws = model.sample(x, 2, 0.8, 0)
+        return [draws.y] + ([] if draws.log_prob is None else [draws.log_prob, model.log_prob(truths(model, x), x)])
+
+    plain, state = results(), set(model.state_dict())
+    assert model.prepare() is model and set(model.state_dict()) == state
+    assert all(torch.allclose(found, value, rtol=1e-9) for found, value in zip(results(), plain, strict=True))
+
+
+@once_each
+def test_recomputed_activations_give_the_same_gradients(model: Sampler) -> None:
+    x = conditions(model, 2)
+    model, y = model.train(), truths(model, x).round()
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        model.loss(y, x, torch.Generator().manual_seed(3)).sum().backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    plain = gradients()
+    model.recompute()
+    found = gradients()
+    assert len(found) == len(plain) > 0
+    for one, other in zip(found, plain, strict=True):
+        assert torch.allclose(one, other, rtol=1e-6, atol=1e-7 * float(other.abs().max()) + 1e-9)
