@@ -21,14 +21,20 @@ class ExitCode(IntEnum):
 
 
 class CflowError(Exception):
-    """An expected error: `what` happened and `hint`, what to try; names inside both are already escaped."""
+    """An expected error: `what` happened and `hint`, what to try; names inside both are already escaped.
+
+    `reason` is a word for programs that stays the same when the sentences are worded anew (docs/reference/reports.md).
+    """
 
     code: ClassVar[ExitCode] = ExitCode.INTERNAL
+    reason: str = "error"
 
-    def __init__(self, what: str, hint: str) -> None:
+    def __init__(self, what: str, hint: str, reason: str = "") -> None:
         super().__init__(what, hint)
         self.what = what
         self.hint = hint
+        if reason:
+            self.reason = reason
 
     def __str__(self) -> str:
         return self.what
@@ -38,40 +44,48 @@ class UsageError(CflowError):
     """The command line asks for something that cannot be done."""
 
     code = ExitCode.USAGE
+    reason = "usage"
 
 
 class NoLikelihood(UsageError):
     """A model without a likelihood was asked to rank or to score."""
+
+    reason = "no-likelihood"
 
 
 class WeightsError(CflowError):
     """A weight file is missing, damaged or refused."""
 
     code = ExitCode.WEIGHTS
+    reason = "weights"
 
 
 class RecipeError(CflowError):
     """A recipe is missing or does not say what it must."""
 
     code = ExitCode.WEIGHTS
+    reason = "recipe"
 
 
 class InputError(CflowError):
     """One input cannot be read; the other inputs go on."""
 
     code = ExitCode.SOME_FAILED
+    reason = "input"
 
 
 class OutputError(CflowError):
     """An output cannot be written, and the next one will hardly fare better."""
 
     code = ExitCode.OUTPUT
+    reason = "output"
 
 
 class Diverged(CflowError):
     """Training met a loss that is not finite."""
 
     code = ExitCode.DIVERGED
+    reason = "diverged"
 
 
 def escape(text: object, limit: int = 300) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor
 
 from cflowtool import images
-from cflowtool.batch.inputs import SUFFIXES, Job
+from cflowtool.batch.inputs import Job
+from cflowtool.batch.names import SUFFIXES
 from cflowtool.errors import InputError, escape
 from cflowtool.images import Picture
 
@@ -31,6 +34,7 @@ class Masks:
     """The masks of a run: none, a file, a folder, "alpha" (what is transparent), or "all" (every pixel)."""
 
     source: str | None = None
+    limits: images.Limits = field(default_factory=images.Limits)
 
     def of(self, job: Job, picture: Picture) -> Mask:
         """The mask of one input; raises InputError where there is none or it cannot be read."""
@@ -41,19 +45,23 @@ class Masks:
         if self.source == ALPHA:
             return self._transparent(job, picture)
         path = self._path(job)
-        return Mask(picture, grey(images.read(Job(path, path).content(), name=str(path))))
+        with _blamed():
+            return Mask(picture, grey(images.read(path, self.limits)))
 
     def digest(self, job: Job) -> str:
         """What tells the masks of two runs apart: the digest of the file, or the source itself."""
         if self.source in (None, "all", ALPHA):
             return self.source or ""
         path = self._path(job)
-        return hashlib.sha256(Job(path, path).content()).hexdigest()
+        with _blamed():
+            return hashlib.sha256(images.content(path, self.limits)).hexdigest()
 
     def _transparent(self, job: Job, picture: Picture) -> Mask:
         if picture.alpha is None:
             what = f"{escape(job.name)}: has no alpha channel to take the mask from"
-            raise InputError(what, "give --mask FILE, or a picture that is transparent where it is to be filled")
+            raise InputError(
+                what, "give --mask FILE, or a picture that is transparent where it is to be filled", "mask"
+            )
         clear = 1 - picture.alpha.astype(np.float32) / (picture.levels - 1)
         return Mask(replace(picture, alpha=None), torch.from_numpy(clear)[None, None])
 
@@ -62,12 +70,20 @@ class Masks:
         if not path.is_dir():
             return path
         places = [path / job.stem.with_name(job.stem.name + suffix) for suffix in sorted(SUFFIXES)]
-        named = [path / job.source.name] if job.source else []
+        named = [path / job.stem.parent / job.source.name, path / job.source.name] if job.source else []
         found = next((place for place in (*named, *places) if place.is_file()), None)
         if found is None:
             what = f"{escape(job.name)}: no mask of this name in {escape(path)}"
-            raise InputError(what, "name masks like their images")
+            raise InputError(what, "name masks like their images", "mask")
         return found
+
+
+@contextlib.contextmanager
+def _blamed() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"mask {error.what}", error.hint, "mask") from error
 
 
 def grey(picture: Picture) -> Tensor:

@@ -13,7 +13,7 @@ from cflowtool.batch.masks import Masks
 from cflowtool.batch.outputs import Outputs
 from cflowtool.canvas import Settings
 from cflowtool.errors import NoLikelihood, UsageError
-from cflowtool.images import Picture, with_pixels
+from cflowtool.images import Limits, Picture, with_pixels
 from cflowtool.models import Density
 from cflowtool.restorer import Restorer
 
@@ -41,7 +41,8 @@ class Plan:
     """What to make of every input: the samples to draw, how many to keep of which order, which maps, and where.
 
     `order` is likelihood, consistency or drawn; None is by likelihood where there is one, else as drawn. With an
-    `estimate` that is written instead of the samples. `options` are the task's, which results depend on, too.
+    `estimate` that is written instead of the samples. `options` are the task's, which results depend on, too. Inputs
+    and results beyond the `limits` are refused.
     """
 
     settings: Settings
@@ -52,6 +53,8 @@ class Plan:
     estimate: Estimate | None = None
     masks: Masks = field(default_factory=Masks)
     options: dict[str, Any] = field(default_factory=dict)
+    deterministic: bool = False
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def kept(self) -> int:

@@ -2,236 +2,209 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
-import json
-import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cflowtool import __version__, images, views
+import torch
+
+from cflowtool import images
 from cflowtool.batch.inputs import Job
-from cflowtool.batch.outputs import MARK
+from cflowtool.batch.manifest import described, key_of, text_of
+from cflowtool.batch.masks import Mask
+from cflowtool.batch.outcome import Outcome, digests
+from cflowtool.batch.outputs import State
+from cflowtool.batch.pictures import maps, results
+from cflowtool.batch.pipeline import Stages, overlapped
 from cflowtool.batch.plan import Plan
 from cflowtool.canvas import Restoration
 from cflowtool.errors import CflowError, InputError, OutputError, UsageError, WeightsError, escape
-from cflowtool.images import Picture, write_bytes
+from cflowtool.images import Picture
 from cflowtool.restorer import Restorer
 
-FORMAT = 1
 STOPPING = (UsageError, OutputError, WeightsError)
 
 
 @dataclass
-class Outcome:
-    """What became of one input: a manifest when done, an error when failed, neither when it was finished before.
-
-    `output` is the file that is written last."""
+class Ready:
+    """An input that is not finished yet, and what is known of it so far."""
 
     job: Job
-    status: Literal["done", "skipped", "failed"]
-    output: Path
+    sha256: str = ""
+    key: str = ""
+    mask: Mask | None = None
+    group: Hashable | None = None
+    restoration: Restoration | None = None
     seconds: float = 0.0
-    manifest: dict[str, Any] = field(default_factory=dict)
-    error: CflowError | None = None
-    notes: list[str] = field(default_factory=list)
 
-    def summary(self) -> dict[str, Any]:
-        """One line of report.json."""
-        reason = {"reason": self.error.what, "hint": self.error.hint} if self.error else {}
-        head = {"input": self.job.name, "status": self.status, "output": str(self.output)}
-        return {**head, **reason, "seconds": round(self.seconds, 3), "notes": self.notes}
+    @property
+    def picture(self) -> Picture:
+        """The decoded input."""
+        assert self.mask
+        return self.mask.picture
 
 
-def run(jobs: Sequence[Job], restorer: Restorer, plan: Plan) -> Iterator[Outcome]:
-    """Works on one input after the other and yields what became of each.
+def run(jobs: Sequence[Job], restorer: Restorer, plan: Plan) -> Generator[Outcome]:
+    """Works on the inputs and yields what became of each, in their order; reading, restoring and writing overlap.
 
-    Raises UsageError, OutputError and WeightsError, which would hit the other inputs, too; all else is an Outcome.
+    Raises UsageError, OutputError and WeightsError, which would hit the other inputs, too, when it is that input's
+    turn; all else is an Outcome.
     """
-    for job in jobs:
-        start = time.perf_counter()
-        output = plan.outputs.marker(job)
-        try:
-            outcome = _one(job, restorer, plan)
-        except STOPPING:
-            raise
-        except CflowError as error:
-            outcome = Outcome(job, "failed", output, error=error)
-        except Exception as error:
-            what = f"{escape(job.name)}: {type(error).__name__}: {escape(error, 160)}"
-            outcome = Outcome(job, "failed", output, error=InputError(what, "run it alone with --debug and report it"))
-            outcome.error.__cause__ = error  # type: ignore[union-attr]
-        outcome.seconds = time.perf_counter() - start
-        yield outcome
-
-
-def write_report(folder: Path, head: dict[str, Any], outcomes: Sequence[Outcome]) -> Path:
-    """Writes report.json, or report-2.json and so on where there is one already; returns its path."""
-    number, path = 1, folder / "report.json"
-    while path.exists():
-        number += 1
-        path = folder / f"report-{number}.json"
-    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
-    value = {"version": __version__, **head, **counts, "inputs": [o.summary() for o in outcomes]}
-    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
-    return path
-
-
-def _one(job: Job, restorer: Restorer, plan: Plan) -> Outcome:
-    content = job.content()
-    digest = hashlib.sha256(content).hexdigest()
-    key = _key(digest + plan.masks.digest(job), restorer, plan)
-    output = plan.outputs.marker(job)
-    if plan.outputs.skip_existing and (state := plan.outputs.state(job, key)) != "absent":
-        if state == "same":
-            return Outcome(job, "skipped", output)
-        what = f"{escape(output)}: exists already, made with other settings or from another image"
-        raise InputError(what, "add --overwrite, or choose another folder with -o")
-    mask = plan.masks.of(job, images.read(content, name=job.name))
-    restoration = restorer.restore(mask.picture, plan.settings, mask.values)
-    manifest = _manifest(job, digest, mask.picture, restorer, restoration, plan)
-    notes = _write(job, restoration, manifest, key, plan)
-    return Outcome(job, "done", output, manifest=manifest, notes=list(dict.fromkeys([*restoration.notes, *notes])))
-
-
-def _key(digest: str, restorer: Restorer, plan: Plan) -> str:
-    """What tells a finished result from one of other settings: a digest of all that its pixels depend on."""
-    settings = {
-        **asdict(plan.settings),
-        "kept": plan.kept,
-        "order": plan.order,
-        "maps": plan.maps,
-        "suffix": plan.outputs.suffix,
-        "estimate": None if plan.estimate is None else asdict(plan.estimate),
-        "options": plan.options,
-    }
-    parts = [digest, restorer.sha256, restorer.task.name, restorer.precision, restorer.tile, settings]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _manifest(
-    job: Job, digest: str, picture: Picture, restorer: Restorer, restoration: Restoration, plan: Plan
-) -> dict[str, Any]:
-    height, width = picture.size
-    samples = [_sample(rank, at, restoration, plan, job) for rank, at in enumerate(_kept(restoration, plan), 1)]
-    if plan.estimate:
-        samples = [_estimated(job, plan)]
-    return {
-        "format": FORMAT,
-        "version": __version__,
-        "input": {"name": job.name, "sha256": digest, "width": width, "height": height},
-        "weights": {"name": restorer.card.name, "sha256": restorer.sha256},
-        "task": restorer.task.name,
-        "model": restorer.card.recipe.model.name,
-        "seed": plan.settings.seed,
-        "temperature": plan.settings.temperature,
-        "options": plan.options,
-        "drawn": plan.settings.samples,
-        "tiled": restoration.tiled,
-        "order_by": _order_by(restoration, plan),
-        "samples": samples,
-        "maps": {name: f"{name}.png" for name in plan.maps},
-    }
-
-
-def _order_by(restoration: Restoration, plan: Plan) -> str:
-    return plan.order or ("drawn" if restoration.log_prob is None else "likelihood")
-
-
-def _kept(restoration: Restoration, plan: Plan) -> list[int]:
-    scores = {"likelihood": restoration.log_prob, "consistency": restoration.consistency}.get(
-        _order_by(restoration, plan)
+    steps = Steps(restorer, plan)
+    threads = torch.get_num_threads()
+    stages = Stages(
+        steps.read, steps.restore, steps.write, steps.pixels, steps.group, lambda: torch.set_num_threads(threads)
     )
-    drawn = range(len(restoration.pictures))
-    return sorted(drawn, key=lambda at: 0.0 if scores is None else -scores[at])[: plan.kept]
+    yield from overlapped(jobs, stages)
 
 
-def _sample(rank: int, at: int, restoration: Restoration, plan: Plan, job: Job) -> dict[str, Any]:
-    return {
-        "file": plan.outputs.file(job, plan.sample_name(rank)).name,
-        "index": restoration.indices[at],
-        "rank": None if _order_by(restoration, plan) == "drawn" else rank,
-        "log_prob": _finite(restoration.log_prob, at),
-        "bits_per_dim": _finite(restoration.bits_per_dim, at),
-        "consistency_db": _finite(restoration.consistency, at),
-    }
+def run_one(job: Job, restorer: Restorer, plan: Plan) -> Outcome:
+    """What `run` makes of one input, in the caller's thread."""
+    steps = Steps(restorer, plan)
+    [restored] = steps.restore([steps.read(job)])
+    return steps.write(restored)
 
 
-def _estimated(job: Job, plan: Plan) -> dict[str, Any]:
-    assert plan.estimate
-    about = {"index": None, "rank": None, "log_prob": None, "bits_per_dim": None, "consistency_db": None}
-    return {
-        "file": plan.outputs.file(job, plan.sample_name(1)).name,
-        **about,
-        "estimate": plan.estimate.said(plan.settings.samples),
-    }
+@dataclass
+class Steps:
+    """What is done to an input, one method a thread: each takes what the one before made, or an Outcome as it is."""
+
+    restorer: Restorer
+    plan: Plan
+
+    def read(self, job: Job) -> Ready | Outcome:
+        """Reads and decodes an input and its mask, unless the result is there already."""
+        return self._timed(Ready(job), self._read)
+
+    def restore(self, inputs: Sequence[Ready | Outcome]) -> Sequence[Ready | Outcome]:
+        """Restores inputs together, or one by one where that fails."""
+        ready = [each for each in inputs if isinstance(each, Ready)]
+        if len(ready) > 1:
+            start = time.perf_counter()
+            with contextlib.suppress(Exception):  # one of them is to blame, and alone it says so
+                self._restore_together(ready)
+            for each in ready:
+                each.seconds += (time.perf_counter() - start) / len(ready)
+        return [self._timed(each, self._restore) for each in inputs]
+
+    def write(self, given: Ready | Outcome) -> Outcome:
+        """Writes the results of an input."""
+        outcome = self._timed(given, self._write)
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    def pixels(self, given: Ready | Outcome) -> int:
+        """The pixels of all samples of an input, which is what it takes memory by."""
+        if isinstance(given, Outcome):
+            return 0
+        height, width = given.picture.size
+        return int(height * width * self.restorer.model.scale**2 * self.plan.settings.samples)
+
+    def group(self, given: Ready | Outcome) -> Hashable | None:
+        """What inputs that may be restored together have in common."""
+        return None if isinstance(given, Outcome) else given.group
+
+    def _timed(self, given: Ready | Outcome, step: Callable[[Ready], Ready | Outcome]) -> Ready | Outcome:
+        if isinstance(given, Outcome):
+            return given
+        start = time.perf_counter()
+        try:
+            found = step(given)
+        except Exception as error:
+            if isinstance(error, STOPPING) and not _reason_of_one(error):
+                raise
+            output = self.plan.outputs.marker(given.job)
+            found = Outcome(given.job, "failed", output, error=_named(given.job, error), sha256=given.sha256 or None)
+        found.seconds = given.seconds + time.perf_counter() - start
+        return found
+
+    def _read(self, ready: Ready) -> Ready | Outcome:
+        job, plan = ready.job, self.plan
+        if job.problem and job.problem.reason == "symlink":
+            return Outcome(job, "skipped", plan.outputs.marker(job), notes=[job.problem.what])
+        content = job.content(plan.limits)
+        ready.sha256 = hashlib.sha256(content).hexdigest()
+        ready.key = key_of(ready.sha256 + plan.masks.digest(job), self.restorer, plan)
+        if plan.outputs.skip_existing and (state := plan.outputs.state(job, ready.key)) != "absent":
+            return self._existing(ready, state)
+        picture = images.read(content, plan.limits, job.name)
+        plan.limits.check(*(side * self.restorer.model.scale for side in picture.size))
+        ready.mask = plan.masks.of(job, picture)
+        with contextlib.suppress(Exception):  # what is wrong with it is said when it is restored
+            ready.group = self.restorer.group(ready.picture, ready.mask.values)
+        return ready
+
+    def _existing(self, ready: Ready, state: State) -> Outcome:
+        output = self.plan.outputs.marker(ready.job)
+        if state == "other":
+            what = f"{escape(output)}: exists already, made with other settings or from another image"
+            raise InputError(what, "add --overwrite, or choose another folder with -o", "output-exists")
+        return Outcome(ready.job, "skipped", output, sha256=ready.sha256, files=digests(self._files(ready.job)))
+
+    def _files(self, job: Job) -> list[Path]:
+        files = [] if self.plan.outputs.pipe else [self.plan.outputs.file(job, name) for name in self.plan.names()]
+        return [*files, self.plan.outputs.marker(job)] if self.plan.outputs.many else files
+
+    def _restore_together(self, ready: Sequence[Ready]) -> None:
+        pictures, masks = [each.picture for each in ready], [each.mask.values for each in ready if each.mask]
+        found = self.restorer.restore_many(pictures, self.plan.settings, masks)
+        for each, restoration in zip(ready, found, strict=True):
+            each.restoration = restoration
+
+    def _restore(self, ready: Ready) -> Ready:
+        if ready.restoration is None and ready.mask:
+            ready.restoration = self.restorer.restore(ready.picture, self.plan.settings, ready.mask.values)
+        return ready
+
+    def _write(self, ready: Ready) -> Outcome:
+        job, plan, restoration = ready.job, self.plan, ready.restoration
+        assert restoration
+        about = described(job, ready.sha256, ready.picture, self.restorer, restoration, plan)
+        shown = results(restoration, plan)
+        self._store(job, ready.key, shown, maps(shown, restoration, about, plan), about)
+        notes = [*restoration.notes, *(note for picture in shown for note in picture.notes)]
+        output, files = plan.outputs.marker(job), digests(self._files(job))
+        return Outcome(job, "done", output, 0.0, about, None, list(dict.fromkeys(notes)), ready.sha256, files)
+
+    def _store(
+        self, job: Job, key: str, shown: list[Picture], summaries: dict[str, Picture], about: dict[str, Any]
+    ) -> None:
+        outputs, text = self.plan.outputs, text_of(about, key)
+        stale = outputs.begin(job)
+        for picture, sample in zip(shown, about["samples"], strict=True):
+            own = {
+                f"cflow:{name}": str(sample[name]) for name in ("index", "rank", "log_prob") if sample[name] is not None
+            }
+            outputs.picture(job, sample["file"], picture, {**text, **own})
+        for name, picture in summaries.items():
+            outputs.picture(job, f"{name}.png", picture, text)
+        written = set(self._files(job))
+        outputs.manifest(job, {**about, "key": key}, [path for path in stale if path not in written])
 
 
-def _finite(values: Sequence[float] | None, at: int) -> float | None:
-    return values[at] if values is not None and math.isfinite(values[at]) else None
+def _named(job: Job, error: Exception) -> CflowError:
+    """The error of one input, which says which one it is."""
+    name = escape(job.name)
+    if isinstance(error, CflowError):
+        reason = _reason_of_one(error)
+        kind = InputError if reason else type(error)
+        what = error.what if name in error.what else f"{name}: {error.what}"
+        named = kind(what, error.hint, reason or error.reason)
+        named.__cause__ = error.__cause__
+        return named
+    what = f"{name}: {type(error).__name__}: {escape(error, 160)}"
+    unexpected = InputError(what, "run it alone with --debug and report it", "internal")
+    unexpected.__cause__ = error
+    return unexpected
 
 
-def _write(job: Job, restoration: Restoration, manifest: dict[str, Any], key: str, plan: Plan) -> list[str]:
-    stale = plan.outputs.begin(job)
-    text = _text(manifest, key)
-    kept = _pictures(restoration, plan)
-    for picture, sample in zip(kept, manifest["samples"], strict=True):
-        _forget(picture)
-        about = {
-            f"cflow:{name}": str(sample[name]) for name in ("index", "rank", "log_prob") if sample[name] is not None
-        }
-        plan.outputs.picture(job, sample["file"], picture, {**text, **about})
-    for name, picture in _maps(kept, restoration, manifest, plan).items():
-        _forget(picture)
-        plan.outputs.picture(job, f"{name}.png", picture, text)
-    written = {plan.outputs.file(job, name) for name in plan.names()}
-    plan.outputs.manifest(job, {**manifest, "key": key}, [path for path in stale if path not in written])
-    return [note for picture in kept for note in picture.notes]
-
-
-def _pictures(restoration: Restoration, plan: Plan) -> list[Picture]:
-    if plan.estimate and restoration.mean is not None:
-        return [plan.estimate.of(restoration.mean)]
-    return [restoration.pictures[at] for at in _kept(restoration, plan)]
-
-
-def _text(manifest: dict[str, Any], key: str) -> dict[str, str]:
-    said = {name: str(manifest[name]) for name in ("task", "model", "seed", "temperature", "order_by", "version")}
-    said |= {"weights": manifest["weights"]["name"], "weights_sha256": manifest["weights"]["sha256"]}
-    return {MARK: key, **{f"cflow:{name}": value for name, value in said.items()}}
-
-
-def _forget(picture: Picture) -> None:
-    picture.text = {name: value for name, value in picture.text.items() if not name.startswith("cflow:")}
-
-
-def _maps(kept: list[Picture], restoration: Restoration, manifest: dict[str, Any], plan: Plan) -> dict[str, Picture]:
-    made: dict[str, Picture] = {}
-    std = restoration.std
-    spread = None if std is None else views.spread_map(std, plan.settings.samples)
-    if "mean" in plan.maps and restoration.mean is not None:
-        made["mean"] = restoration.mean
-    if "std" in plan.maps and spread is not None:
-        made["std"] = spread
-    if "sheet" in plan.maps:
-        captions = [_caption(sample, manifest["order_by"]) for sample in manifest["samples"]]
-        shown = kept if spread is None else [*kept, spread]
-        made["sheet"] = views.sheet(shown, captions if spread is None else [*captions, "spread"], note=_note(manifest))
-    return made
-
-
-def _caption(sample: dict[str, Any], order_by: str) -> str:
-    if "estimate" in sample:
-        return str(sample["estimate"])
-    place = f"sample {sample['index']}" if sample["rank"] is None else str(sample["rank"])
-    name, unit = ("consistency_db", "dB") if order_by == "consistency" else ("bits_per_dim", "bits/dim")
-    return place if sample[name] is None else f"{place}: {sample[name]:.3f} {unit}"
-
-
-def _note(manifest: dict[str, Any]) -> str:
-    parts = [Path(manifest["input"]["name"]).name, manifest["weights"]["name"]]
-    parts += [f"temperature {manifest['temperature']:g}", f"seed {manifest['seed']}"]
-    orders = {"likelihood": ["most likely first"], "consistency": ["most consistent with the input first"]}
-    return " | ".join([*parts, *orders.get(manifest["order_by"], [])])
+def _reason_of_one(error: Exception) -> str | None:
+    """Why an output cannot be written where that is no reason for the next one to fare the same."""
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG:
+        return "name-too-long"
+    return error.reason if isinstance(error, OutputError) and error.reason == "output-exists" else None

@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cflowtool.errors import CflowError, escape
+from cflowtool.errors import CflowError, OutputError, escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,17 +39,32 @@ def list_failures(errors: Sequence[CflowError], total: int) -> None:
         complain(f"{len(errors)} of {total} inputs failed{lines}", "; ".join(hints[:3]))
 
 
+def summarise(counts: Mapping[str, int], seconds: float, quiet: bool = False) -> None:
+    """Prints how many of several inputs are done, skipped, failed and pending, in how many seconds."""
+    total, done = sum(counts.values()), counts["done"]
+    if total < 2 or quiet:
+        return
+    parts = [f"{number} {name}" for name, number in counts.items() if number or name == "done"]
+    rate = f", {done / seconds:.2f} images/s" if done and seconds else ""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{total} inputs: {', '.join(parts)}; {seconds:.1f} s{rate}", file=sys.stderr, flush=True)
+
+
 def emit(value: Any) -> None:
     """Prints one JSON object on one line of stdout; a reader that has gone away does not stop the work."""
     say(json.dumps(value, allow_nan=False))
 
 
 def say(line: str) -> None:
-    """Prints a line on stdout."""
+    """Prints a line on stdout; raises OutputError where there is no room for it."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = f"standard output: cannot be written: {escape(error.strerror)}"
+        raise OutputError(what, "check the disk or the command behind it", "stdout") from error
 
 
 def table(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cflowtool.cli import console
+from cflowtool.cli import console, process
 from cflowtool.cli.denoise import Sigma, known
 from cflowtool.cli.options import (
     Debug,
@@ -17,6 +17,7 @@ from cflowtool.cli.options import (
     DeviceOption,
     Json,
     Model,
+    Offline,
     Precision,
     PrecisionOption,
     Quiet,
@@ -69,6 +70,7 @@ class EvaluateOptions:
     ] = False
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")] = None
     model: Model = None
+    offline: Offline = False
     device: DeviceOption = Device.AUTO
     precision: PrecisionOption = Precision.AUTO
     tile: Tile = "auto"
@@ -99,7 +101,7 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
             bar.update(shown, completed=done, total=of, description=escape(name, 40))
 
         protocol = Protocol(*_drawn(restorer, options), options.seed, held_out=options.held_out, settings=settings)
-        found = measure(restorer, data, protocol, options.input, options.limit, observe)
+        found = process.aside(lambda: measure(restorer, data, protocol, options.input, options.limit, observe))
     if options.json:
         console.emit(found)
     else:

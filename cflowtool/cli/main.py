@@ -17,13 +17,16 @@ from cflowtool.cli.colorize import colorize
 from cflowtool.cli.denoise import denoise
 from cflowtool.cli.doctor import doctor
 from cflowtool.cli.evaluate import evaluate
+from cflowtool.cli.flat import flat
 from cflowtool.cli.inpaint import inpaint
-from cflowtool.cli.options import flat
 from cflowtool.cli.rank import rank
 from cflowtool.cli.segment_vessels import segment_vessels
 from cflowtool.cli.super_resolve import super_resolve
 from cflowtool.cli.train import train
 from cflowtool.errors import CflowError, ExitCode, escape
+
+# After these a thread may be in the middle of something that nobody waits for.
+UNFINISHED = (ExitCode.OUTPUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 app = typer.Typer(name="cflow", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("super-resolve")(flat(super_resolve))
@@ -101,4 +104,6 @@ def main() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if code in UNFINISHED:
+        process.leave(code)
     sys.exit(code)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+import re
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
+
+from cflowtool.cli.limits import Mebibytes, Megapixels, Side
 
 DRAW, KEEP, MACHINE, SAY = "Samples", "Files", "Machine", "Messages"
 
@@ -67,9 +68,22 @@ def _temperature(value: float | None) -> float | None:
     raise typer.BadParameter("the temperature is a number from 0 to 10")
 
 
+def _shard(text: str | None) -> str | None:
+    if text is None or (
+        (given := re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)) and int(given[1]) <= int(given[2])
+    ):
+        return text
+    raise typer.BadParameter("give a part and the number of parts, such as 3/16")
+
+
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT", help="Images, folders, globs, or - for one image on stdin.", show_default=False),
+    typer.Argument(
+        metavar="INPUT",
+        default_factory=list,
+        help="Images, folders, globs, or - for one image on stdin, whose result goes to stdout unless -o is given.",
+        show_default=False,
+    ),
 ]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The task, such as super-resolve.", show_default=False)]
 ScaleOption = Annotated[
@@ -133,13 +147,73 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A weight by name or file (the task's own; see cflow models list).",
-        metavar="NAME|FILE",
+        help="A weight by name or file, or org/name@revision on a hub (the task's own; see cflow models list).",
+        metavar="NAME|FILE|ORG/NAME",
         rich_help_panel=MACHINE,
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", metavar="DIR", rich_help_panel=KEEP)]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        rich_help_panel=MACHINE,
+        help="Download nothing: of the weights on a hub, take those pulled before. So does HF_HUB_OFFLINE=1.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results; - writes the one result to stdout.",
+        metavar="DIR",
+        rich_help_panel=KEEP,
+        show_default="out",
+    ),
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files-from",
+        metavar="FILE|-",
+        rich_help_panel=KEEP,
+        show_default=False,
+        help="Read more inputs from a file or from stdin, one a line, or ended by NUL as find -print0 does.",
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="K/N",
+        callback=_shard,
+        rich_help_panel=KEEP,
+        show_default=False,
+        help="Work on the K-th of N parts of the inputs, for job arrays: a hash of its path gives a file to a part.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        rich_help_panel=MACHINE,
+        show_default=False,
+        help="Spread the inputs over N processes of this machine, a model each.",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        rich_help_panel=MACHINE,
+        show_default=False,
+        help="Spread the inputs over the workers of a dask cluster, tcp://host:port, that see the same files.",
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="Format of the results.", rich_help_panel=KEEP)]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.", rich_help_panel=MACHINE)]
 PrecisionOption = Annotated[
@@ -179,7 +253,7 @@ ReportFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=SAY)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=SAY)]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.", rich_help_panel=SAY)]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error, and the peak of memory.", rich_help_panel=SAY)]
 
 
 @dataclass(frozen=True)
@@ -193,12 +267,20 @@ class RestoreOptions:
     seed: Seed = 0
     start: Start = 0
     model: Model = None
-    out: Out = Path("out")
+    offline: Offline = False
+    out: Out = None
+    files_from: FilesFrom = None
+    shard: ShardOption = None
     format: OutputFormat = Format.PNG
     device: DeviceOption = Device.AUTO
     precision: PrecisionOption = Precision.AUTO
     tile: Tile = "auto"
     deterministic: Deterministic = False
+    max_megapixels: Megapixels = 60
+    max_side: Side = 32768
+    max_mebibytes: Mebibytes = 256
+    workers: Workers = None
+    cluster: Cluster = None
     recursive: Recursive = False
     skip_existing: SkipExisting = False
     overwrite: Overwrite = False
@@ -209,40 +291,3 @@ class RestoreOptions:
     json: Json = False
     quiet: Quiet = False
     debug: Debug = False
-
-
-def flat(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command for typer, each parameter that is a dataclass of options replaced by its fields."""
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    plain = [
-        p.replace(annotation=hints[p.name])
-        for p in inspect.signature(command).parameters.values()
-        if p.name not in groups
-    ]
-    options = [p for kind in groups.values() for p in _parameters(kind)]
-    owner = {f.name: name for name, kind in groups.items() for f in fields(kind)}
-
-    def flattened(**given: Any) -> None:
-        grouped: dict[str, dict[str, Any]] = {name: {} for name in groups}
-        direct = {name: value for name, value in given.items() if name not in owner}
-        for name in given.keys() & owner.keys():
-            grouped[owner[name]][name] = given[name]
-        command(**direct, **{name: groups[name](**values) for name, values in grouped.items()})
-
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*plain, *options)]
-    flattened.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    flattened.__annotations__ = {p.name: p.annotation for p in keyword}
-    flattened.__doc__, flattened.__name__ = _reflowed(inspect.getdoc(command) or ""), command.__name__
-    return flattened
-
-
-def _reflowed(text: str) -> str:
-    """Each paragraph on one line, since rich keeps the line breaks of the source."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-
-
-def _parameters(kind: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(kind, include_extras=True)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(kind)]

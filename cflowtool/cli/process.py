@@ -6,10 +6,20 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+Value = TypeVar("Value")
+
+# A terminal, a shell and timeout(1) may each pass the same interrupt on: what comes this soon is not a second one.
+ECHO = 0.3
 
 
 class Terminated(BaseException):
@@ -17,13 +27,53 @@ class Terminated(BaseException):
 
 
 def prepare() -> None:
-    """Makes SIGTERM unwind like Ctrl-C and keeps large buffers in the process."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Makes SIGINT and SIGTERM unwind the command, keeps messages apart from what decoders print to file descriptor 2,
+    and keeps large buffers in the process."""
+    handler = Interruption()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr = os.fdopen(os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace")
     keep_buffers()
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+class Interruption:
+    """A signal handler: the first signal raises KeyboardInterrupt or Terminated, the next ends the process at once."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if now - self.first > ECHO:
+            leave(128 + number)
+
+
+def aside(work: Callable[[], Value]) -> Value:
+    """Does long work in another thread, so that this one can answer signals, and returns its result or its error."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    pool = ThreadPoolExecutor(1, "work", torch.set_num_threads, (torch.get_num_threads(),))
+    try:
+        return pool.submit(work).result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def leave(code: int) -> None:
+    """Ends the process now, whatever its threads are in the middle of, and leaves no file or process of its behind."""
+    for module, clean_up in (("cflowtool.images.temporary", "discard"), ("cflowtool.images.apart", "close")):
+        with contextlib.suppress(Exception):
+            getattr(sys.modules[module], clean_up)()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def keep_buffers() -> bool:
@@ -47,7 +97,12 @@ def usable_cpus() -> int:
 
 
 def set_up_torch(deterministic: bool = False) -> None:
-    """Uses no more threads than there are processors to use; `deterministic` gives the same bytes for any number."""
+    """Uses no more threads than there are processors to use; `deterministic` gives the same bytes for any number.
+
+    Images are decoded in a process of their own from then on."""
+    from cflowtool import images
+
+    images.guard()
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cpus():

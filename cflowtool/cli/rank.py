@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cflowtool.cli import console
+from cflowtool.cli import console, process
 from cflowtool.cli.denoise import Sigma, known
 from cflowtool.cli.options import (
     Debug,
@@ -16,6 +16,7 @@ from cflowtool.cli.options import (
     DeviceOption,
     Json,
     Model,
+    Offline,
     Precision,
     PrecisionOption,
     Quiet,
@@ -52,6 +53,7 @@ class RankOptions:
     ] = None
     sigma: Sigma = "auto"
     model: Model = None
+    offline: Offline = False
     device: DeviceOption = Device.AUTO
     precision: PrecisionOption = Precision.AUTO
     tile: Tile = "auto"
@@ -85,7 +87,7 @@ def rank(
     scale = int(options.scale) if options.scale else _scale(task, given, pictures, options)
     restorer = open_restorer(task, options, **({} if scale is None else {"scale": scale}))
     restorer.task.adapt(sigma=known(options.sigma))
-    rows = _scored(restorer, mask, pictures, failed, options)
+    rows = process.aside(lambda: _scored(restorer, mask, pictures, failed, options))
     head = {"input": str(input), "task": task, "weights": {"name": restorer.card.name, "sha256": restorer.sha256}}
     if options.json:
         console.emit({**head, "model": restorer.card.recipe.model.name, "candidates": rows})

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import traceback
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cflowtool.cli import console, process
+from cflowtool.cli.account import Account
 from cflowtool.cli.options import RestoreOptions
-from cflowtool.errors import ExitCode, escape
+from cflowtool.errors import escape
 
 if TYPE_CHECKING:
-    from cflowtool.batch import Estimate, Job, Outcome, Plan
+    from cflowtool.batch import Estimate, Job, Outcome, Plan, Shard
     from cflowtool.restorer import Restorer
 
 SAMPLING = 0.8
+OUT = Path("out")
 
 
 @dataclass(frozen=True)
@@ -36,24 +41,42 @@ def restore(
     **task_options: object,
 ) -> None:
     """Restores all inputs and ends with exit code 1 if some of them failed."""
-    from cflowtool import batch
-
-    jobs = batch.expand(inputs, options.recursive, options.out)
+    jobs, shard = _jobs(inputs, options)
     restorer = open_restorer(task, options, **task_options)
     restorer.task.adapt(**particular.set_up)
-    plan = _plan(restorer, options, particular)
+    plan = _plan(restorer, inputs, options, particular)
     plan.check(restorer, jobs)
-    outcomes: list[Outcome] = []
+    plan.outputs.tidy(jobs)
+    account = Account(jobs, console.console(options.quiet), options.json, options.debug)
+    ended: BaseException | None = None
     try:
-        _work(jobs, restorer, plan, options, outcomes)
+        _work(jobs, restorer, plan, account, options)
+    except BaseException as error:
+        ended = error
+        raise
     finally:
-        failed = [outcome.error for outcome in outcomes if outcome.error]
-        console.list_failures(failed, len(jobs))
+        code = account.close(ended)
         if options.report:
-            head = {"task": task, "weights": restorer.card.name, "planned": len(jobs)}
-            batch.write_report(options.out, head, outcomes)
-    if failed:
-        raise typer.Exit(ExitCode.SOME_FAILED)
+            account.report(plan.outputs.folder, {"task": task, "weights": restorer.card.name}, shard, ended)
+    if code:
+        raise typer.Exit(code)
+
+
+def _jobs(inputs: list[str], options: RestoreOptions) -> tuple[list[Job], Shard | None]:
+    """The inputs of this part of the run; of many parts one may well have none."""
+    from cflowtool import batch
+    from cflowtool.errors import UsageError
+
+    if "-" in inputs and options.files_from == "-":
+        raise UsageError("standard input is given as an image and as a list", "choose one of them")
+    if not inputs and not options.files_from:
+        raise UsageError("Missing argument 'INPUT...'", "give images or folders, or a list with --files-from")
+    files = batch.listed(options.files_from) if options.files_from else []
+    jobs = batch.expand(inputs, options.recursive, options.out or OUT, files)
+    if not options.shard:
+        return jobs, None
+    shard = batch.Shard(*map(int, options.shard.split("/")))
+    return [job for job in jobs if shard.takes(job)], shard
 
 
 def open_restorer(task: str, options: Any, **task_options: object) -> Restorer:
@@ -68,7 +91,7 @@ def open_restorer(task: str, options: Any, **task_options: object) -> Restorer:
         raise UsageError(f"no task named {escape(task)}", f"one of: {', '.join(TASKS)}")
     default = {"scale": 2} if task == "super-resolve" else {}
     wanted = {name: value for name, value in task_options.items() if value is not None}
-    path = weights.resolve(options.model, task, **({**default, **wanted} if options.model is None else {}))
+    path = find_weight(options, task, **({**default, **wanted} if options.model is None else {}))
     loaded = weights.load(path)
     spec = loaded.card.recipe.task
     unlike = [name for name, value in wanted.items() if spec.options.get(name, default.get(name)) != value]
@@ -79,9 +102,18 @@ def open_restorer(task: str, options: Any, **task_options: object) -> Restorer:
     return Restorer(loaded, options.device, options.precision, options.tile)
 
 
-def _plan(restorer: Restorer, options: RestoreOptions, particular: Particular) -> Plan:
+def find_weight(options: Any, task: str, **task_options: object) -> Path:
+    """The file of the weight that --model names, pulled from its hub first where that has to be and may be."""
+    from cflowtool import hub
+
+    say = console.console(options.quiet).print
+    return hub.resolve(options.model, task, options.offline, say, **task_options)
+
+
+def _plan(restorer: Restorer, inputs: list[str], options: RestoreOptions, particular: Particular) -> Plan:
     from cflowtool.batch import Masks, Outputs, Plan
     from cflowtool.canvas import Settings
+    from cflowtool.images import Limits
 
     maps = tuple(name for name in ("mean", "std", "sheet") if getattr(options, name))
     defaults = restorer.card.recipe.defaults
@@ -91,10 +123,37 @@ def _plan(restorer: Restorer, options: RestoreOptions, particular: Particular) -
     mean = options.mean or estimate is not None
     settings = Settings(samples, _temperature(restorer, options), options.seed, options.start, mean, spread)
     many = (samples > 1 and estimate is None) or bool(maps)
-    outputs = Outputs(options.out, f".{options.format}", many, options.overwrite, options.skip_existing)
-    masks = Masks(particular.masks)
+    pipe = _is_piped(inputs, options, many)
+    folder = Path("-") if pipe else options.out or OUT
+    outputs = Outputs(folder, f".{options.format}", many, options.overwrite, options.skip_existing, pipe)
+    limits = Limits(options.max_megapixels, options.max_side, options.max_mebibytes)
+    masks = Masks(particular.masks, limits)
     set_up = {name: value for name, value in particular.set_up.items() if value is not None}
-    return Plan(settings, outputs, options.keep, maps, options.order, estimate, masks, set_up)
+    return Plan(
+        settings,
+        outputs,
+        options.keep,
+        maps,
+        options.order,
+        estimate,
+        masks,
+        set_up,
+        deterministic=options.deterministic,
+        limits=limits,
+    )
+
+
+def _is_piped(inputs: list[str], options: RestoreOptions, many: bool) -> bool:
+    """Whether the result goes to standard output: where -o - says so, and from one pipe into another, but for JSON."""
+    from cflowtool.errors import UsageError
+
+    told = options.json or options.report
+    if options.out != Path("-"):
+        implied = options.out is None and inputs == ["-"] and not options.files_from
+        return implied and not (told or many or sys.stdout.isatty())
+    if told:
+        raise UsageError("-o - leaves no room for --json and --report", "name a folder with -o")
+    return True
 
 
 def _temperature(restorer: Restorer, options: RestoreOptions) -> float:
@@ -115,38 +174,27 @@ def _estimate(restorer: Restorer, options: RestoreOptions, particular: Particula
     return Estimate(chosen if chosen is not None or restorer.task.levels > 2 else 0.5)
 
 
-def _work(jobs: list[Job], restorer: Restorer, plan: Plan, options: RestoreOptions, outcomes: list[Outcome]) -> None:
+def _work(jobs: list[Job], restorer: Restorer, plan: Plan, account: Account, options: RestoreOptions) -> None:
+    with console.progress(account.screen) as bar, _outcomes(jobs, restorer, plan, options) as outcomes:
+        shown = bar.add_task(restorer.task.name, total=len(jobs))
+        for outcome in outcomes:
+            bar.advance(shown)
+            account.add(outcome)
+
+
+@contextmanager
+def _outcomes(jobs: list[Job], restorer: Restorer, plan: Plan, options: RestoreOptions) -> Iterator[Iterator[Outcome]]:
+    """What becomes of the inputs, worked on here or at the workers of a cluster."""
     from cflowtool import batch
 
-    screen = console.console(options.quiet)
-    with console.progress(screen) as bar:
-        shown = bar.add_task(restorer.task.name, total=len(jobs))
-        for outcome in batch.run(jobs, restorer, plan):
-            outcomes.append(outcome)
-            bar.advance(shown)
-            screen.print(_line(outcome)) if outcome.error is None else None
-            if outcome.error and options.debug and outcome.error.__cause__:
-                screen.print("".join(traceback.format_exception(outcome.error.__cause__)).rstrip())
-            if options.json:
-                console.emit(_object(outcome))
+    if options.cluster is None and options.workers is None:
+        with closing(batch.run(jobs, restorer, plan)) as outcomes:
+            yield outcomes
+        return
+    from cflowtool.batch import cluster
 
-
-def _line(outcome: Outcome) -> str:
-    shown = outcome.output.parent if outcome.output.name == "samples.json" else outcome.output
-    name, output = escape(outcome.job.name), escape(shown)
-    if outcome.status == "skipped":
-        return f"{name}: finished before ({output})"
-    notes = "".join(f"\n  note: {escape(note)}" for note in outcome.notes)
-    return f"{name} -> {output} ({outcome.seconds:.1f} s){notes}"
-
-
-def _object(outcome: Outcome) -> dict[str, Any]:
-    if outcome.status == "done":
-        return {"status": "done", **outcome.manifest, "output": str(outcome.output.parent), "notes": outcome.notes}
-    error = {"error": {"what": outcome.error.what, "hint": outcome.error.hint}} if outcome.error else {}
-    return {
-        "status": outcome.status,
-        "input": {"name": outcome.job.name},
-        "output": str(outcome.output.parent),
-        **error,
-    }
+    with (
+        cluster.connected(options.cluster, options.workers) as client,
+        closing(cluster.run(jobs, restorer, plan, client)) as outcomes,
+    ):
+        yield outcomes

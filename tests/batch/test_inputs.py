@@ -1,12 +1,15 @@
 """From the command line to jobs: which files, and under which names."""
 
+import errno
 import io
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cflowtool.batch.inputs import Job, expand
+from cflowtool.batch.inputs import Job, Shard, expand, listed
 from cflowtool.errors import InputError, UsageError
 
 
@@ -35,18 +38,12 @@ def test_files_keep_their_order_and_lose_their_suffix() -> None:
     }  # fmt: skip
 
 
-def test_names_that_clash_stay_apart() -> None:
-    touch("a.png", "a.jpg", "A.webp", "b.png", "x/b.png", "y/b.png", "b.png-2.png")
-    found = stems("a.png", "a.jpg", "A.webp", "b.png", "x/b.png", "y/b.png", "b.png-2.png")
-    assert list(found.values()) == ["a.png", "a.jpg", "A.webp", "b.png", "b.png-2", "b.png-3", "b.png-2-2"]
-    assert len({name.casefold() for name in found.values()}) == len(found)
-
-
-def test_a_file_given_twice_is_done_once() -> None:
-    touch("a.png")
-    os.link("a.png", "hard.png")
-    Path("soft.png").symlink_to("a.png")
-    assert list(stems("a.png", "./a.png", "soft.png")) == ["a.png"]
+def test_a_file_given_twice_is_done_once_and_a_link_is_a_file_of_its_own() -> None:
+    touch("x/a.png")
+    Path("x/soft.png").symlink_to("a.png")
+    Path("y").symlink_to("x")
+    found = stems("x/a.png", "./x/../x/a.png", "y/a.png", str(Path("x/a.png").resolve()), "x/soft.png", "x")
+    assert list(found.items()) == [("x/a.png", "a"), ("x/soft.png", "soft")]
 
 
 def test_folders_with_and_without_sub_folders() -> None:
@@ -95,7 +92,77 @@ def test_content_says_why_it_cannot_be_read() -> None:
         ("pipe.png", "not a regular file"),
         ("none.png", "no such file"),
         ("n" * 300, "cannot be read"),
+        ("empty.png", "empty"),
     ):
         with pytest.raises(InputError, match=reason):
             Job(Path(name), Path("x")).content()
-    assert Job(Path("empty.png"), Path("x")).content() == b""
+
+
+def test_what_cannot_be_entered_is_accounted_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("in/a.png", "in/sub/b.png", "in/closed/c.png")
+    Path("in/loop").symlink_to(".")
+    Path("in/sub/self.png").symlink_to("self.png")
+    original = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = {job.name: job.problem for job in expand(["in"], True, Path("out"))}
+    assert list(found) == ["in/a.png", "in/closed", "in/loop", "in/sub/b.png", "in/sub/self.png"]
+    assert {name: problem.reason for name, problem in found.items() if problem} == {
+        "in/closed": "unreadable", "in/loop": "symlink"
+    }  # fmt: skip
+    with pytest.raises(InputError, match="Too many levels"):
+        Job(Path("in/sub/self.png"), Path("x")).content()
+
+
+@pytest.mark.parametrize(
+    ("content", "paths"),
+    [
+        (b"a.png\nb c.png\r\n\n\xff.png", ["a.png", "b c.png", "\udcff.png"]),
+        (b"a.png\0b\nc.png\0", ["a.png", "b\nc.png"]),
+        (b"one.png\0", ["one.png"]),
+    ],
+)
+def test_a_list_has_one_path_a_line_or_nul(monkeypatch: pytest.MonkeyPatch, content: bytes, paths: list[str]) -> None:
+    Path("list").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert listed("list") == listed("-") == paths
+
+
+def test_a_list_that_is_none() -> None:
+    Path("empty").write_bytes(b"\n\n")
+    for name in ("empty", "nowhere", "n" * 300, "."):
+        with pytest.raises(UsageError):
+            listed(name)
+
+
+def test_listed_paths_are_taken_as_they_are() -> None:
+    touch("[a]*.png", "a.png", "in/b.png")
+    assert [job.name for job in expand([], False, Path("out"), ["[a]*.png", "in", "*.png"])] == [
+        "[a]*.png", "in/b.png", "*.png"
+    ]  # fmt: skip
+
+
+@given(st.sets(st.text("abc/", min_size=1, max_size=6).map(lambda t: t.strip("/") + "x.png"), max_size=40), st.data())
+def test_shards_are_disjoint_cover_all_and_do_not_depend_on_the_others(names: set[str], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 7))
+    jobs = [Job(Path("in", name), Path(name).with_suffix("")) for name in sorted(names)]
+    parts = [[job for job in jobs if Shard(k + 1, count).takes(job)] for k in range(count)]
+    assert sorted((job for part in parts for job in part), key=lambda job: job.name) == sorted(
+        jobs, key=lambda job: job.name
+    )
+
+
+def test_a_shard_looks_at_the_place_in_the_tree_alone() -> None:
+    def part(root: str, stem: str) -> list[int]:
+        return [k for k in range(1, 17) if Shard(k, 16).takes(Job(Path(root, "sub/a.png"), Path(stem)))]
+
+    # The name of the result changes where another a stands beside it, the part does not.
+    assert part("in", "sub/a") == part("/data", "sub/a.png") != []
+    many = [Job(Path(f"{k}.png"), Path(str(k))) for k in range(1600)]
+    sizes = [sum(Shard(k, 16).takes(job) for job in many) for k in range(1, 17)]
+    assert min(sizes) > 60 and max(sizes) < 140

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cflowtool import images, weights
-from cflowtool.batch import Job, Outcome, Outputs, Plan, run, write_report
+from cflowtool.batch import Job, Outputs, Plan, run, run_one
+from cflowtool.batch.run import Steps
 from cflowtool.canvas import Settings
 from cflowtool.errors import CflowError, InputError, NoLikelihood, OutputError, UsageError
 from cflowtool.models import Sampler
@@ -35,7 +36,7 @@ def test_an_error_of_one_input_is_an_outcome(restorer: Restorer, monkeypatch: py
     errors = iter([CflowError("not finite", "lower it"), RuntimeError("memory")])
     monkeypatch.setattr(restorer, "restore", lambda *_: (_ for _ in ()).throw(next(errors)))
     first, second = run(JOBS, restorer, PLAN)
-    assert [str(first.error), str(second.error)] == ["not finite", "b.png: RuntimeError: memory"]
+    assert [str(first.error), str(second.error)] == ["a.png: not finite", "b.png: RuntimeError: memory"]
     assert isinstance(second.error, InputError)
     assert not Path("out").exists()
 
@@ -102,9 +103,44 @@ def test_a_model_without_likelihood_ranks_nothing(restorer: Restorer, monkeypatc
     assert "cflow:log_prob" not in images.read(Path("out/a/01.png")).text
 
 
-def test_reports_are_numbered(tmp_path: Path) -> None:
-    outcomes = [Outcome(JOBS[0], "done", Path("out/a.png"), 1.23456), Outcome(JOBS[1], "skipped", Path("out/b.png"))]
-    paths = [write_report(tmp_path, {"task": "t"}, outcomes) for _ in range(2)]
-    assert [path.name for path in paths] == ["report.json", "report-2.json"]
-    value = json.loads(paths[0].read_text())
-    assert (value["done"], value["skipped"], value["failed"], value["inputs"][0]["seconds"]) == (1, 1, 0, 1.235)
+def test_what_is_restored_together_is_restored_the_same(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [Job(Path(f"{name}.png"), Path(name)) for name in "ababab"]
+    jobs = [Job(job.source, Path(f"{k}")) for k, job in enumerate(jobs)]
+    plans = {name: replace(PLAN, outputs=Outputs(Path(name), many=True)) for name in ("together", "failing", "one")}
+    steps = {name: Steps(restorer, plan) for name, plan in plans.items()}
+    ready = {name: [steps[name].read(job) for job in jobs] for name in plans}
+    assert len({steps["one"].group(each) for each in ready["one"]}) == 1
+    together = [steps["together"].write(each) for each in steps["together"].restore(ready["together"])]
+    alone = [steps["one"].write(made) for each in ready["one"] for made in steps["one"].restore([each])]
+    monkeypatch.setattr(restorer, "restore_many", lambda *_: (_ for _ in ()).throw(RuntimeError("memory")))
+    failing = [steps["failing"].write(each) for each in steps["failing"].restore(ready["failing"])]
+    for outcomes in (together, failing):
+        assert [list(each.files.values()) for each in outcomes] == [list(each.files.values()) for each in alone]
+        assert {each.status for each in outcomes} == {"done"} and all(each.seconds > 0 for each in outcomes)
+
+
+def test_one_alone_is_one_of_many(restorer: Restorer) -> None:
+    outcomes = list(run(JOBS, restorer, PLAN))
+    again = [run_one(job, restorer, replace(PLAN, outputs=Outputs(Path("again"), many=True))) for job in JOBS]
+    assert [list(each.files.values()) for each in outcomes] == [list(each.files.values()) for each in again]
+    assert [each.sha256 for each in outcomes] == [each.sha256 for each in again] and len(outcomes[0].files) == 4
+
+
+def test_a_name_that_is_too_long_for_a_result_is_that_inputs_error(restorer: Restorer) -> None:
+    long = Job(Path("a.png"), Path("x" * 256))
+    first, second = run([long, JOBS[1]], restorer, PLAN)
+    assert first.error and (first.error.reason, second.status) == ("name-too-long", "done")
+
+
+def test_a_result_that_another_run_has_written_meanwhile_is_that_inputs_error(restorer: Restorer) -> None:
+    Path("out/a").mkdir(parents=True)
+    Path("out/a/01.png").touch()
+    first, second = run(JOBS, restorer, PLAN)
+    assert first.error and (first.error.reason, second.status) == ("output-exists", "done")
+    assert Path("out/a/01.png").read_bytes() == b""
+
+
+def test_a_link_to_a_folder_is_passed_over(restorer: Restorer) -> None:
+    problem = InputError("in/loop: a symlink to a folder is not followed", "name it", "symlink")
+    [outcome] = run([Job(Path("in/loop"), Path("loop"), problem)], restorer, PLAN)
+    assert (outcome.status, outcome.notes, outcome.error) == ("skipped", [problem.what], None)

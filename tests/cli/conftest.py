@@ -1,7 +1,7 @@
 """Running cflow inside the tests' own process."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from cflowtool import images
 from cflowtool.cli.main import run
+from tests.forked import Forks, forking
 
 
 @dataclass
@@ -76,3 +77,10 @@ def fundus() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Runs of the command as processes of their own."""
+    with forking() as found:
+        yield found

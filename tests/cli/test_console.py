@@ -1,9 +1,11 @@
 """Messages: stdout is for JSON, names are escaped, nothing is markup."""
 
+from pathlib import Path
+
 import pytest
 
 from cflowtool.cli import console
-from cflowtool.errors import InputError
+from cflowtool.errors import InputError, OutputError
 
 
 def test_failures_are_two_lines_or_a_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +34,20 @@ def test_emit_refuses_what_is_not_json(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_no_progress_without_a_terminal() -> None:
     assert console.progress(console.console()).disable
+
+
+def test_a_summary_of_several(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"done": 6, "skipped": 0, "failed": 1, "pending": 0}
+    console.summarise(counts, 2.0)
+    console.summarise(counts, 2.0, quiet=True)
+    console.summarise({"done": 1, "failed": 0}, 2.0)
+    console.summarise({"done": 0, "skipped": 2}, 0.0)
+    lines = ["7 inputs: 6 done, 1 failed; 2.0 s, 3.00 images/s", "2 inputs: 0 done, 2 skipped; 0.0 s"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_no_room_on_stdout_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(OutputError, match="No space"):
+            console.emit({"k": 1})

@@ -103,15 +103,15 @@ def test_a_reader_that_goes_away_does_not_stop_the_work() -> None:
     assert (child.returncode, err) == (7, b"")
 
 
+@pytest.mark.parametrize("code", [ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUTPUT, ExitCode.INTERRUPTED])
 def test_main_exits_with_the_code_of_the_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: ExitCode
 ) -> None:
-    monkeypatch.setattr(main, "run", lambda: ExitCode.INTERRUPTED)
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert stop.value.code == 130
-    assert "interrupted" in capsys.readouterr().err
+    monkeypatch.setattr(main, "run", lambda: code)
+    monkeypatch.setattr(process, "prepare", lambda: None)
+    left: list[int] = []
+    monkeypatch.setattr(process, "leave", left.append)
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    assert stop.value.code == code and left == ([] if code < ExitCode.OUTPUT else [code])
+    assert ("interrupted" in capsys.readouterr().err) == (code == ExitCode.INTERRUPTED)

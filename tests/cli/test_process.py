@@ -1,6 +1,8 @@
 """Allocator, processors and threads of the process."""
 
 import os
+import signal
+import threading
 
 import pytest
 import torch
@@ -34,3 +36,30 @@ def test_deterministic_turns_onednn_off() -> None:
         torch.backends.mkldnn.set_flags(before)
         torch.set_deterministic_debug_mode("default")
     assert 1 <= process.usable_cpus() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, process.Terminated)]
+)
+def test_the_first_signal_unwinds_its_echo_is_nothing_and_the_second_ends_it(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, error: type[BaseException]
+) -> None:
+    now, left = [100.0], []
+    monkeypatch.setattr(process.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(process, "leave", left.append)
+    handler = process.Interruption()
+    with pytest.raises(error):
+        handler(number, None)
+    handler(number, None)
+    assert left == []
+    now[0] += 2 * process.ECHO
+    handler(signal.SIGTERM, None)
+    assert left == [143]
+
+
+def test_work_aside_gives_its_result_or_its_error_and_keeps_the_number_of_threads() -> None:
+    here = threading.get_ident()
+    found = process.aside(lambda: (threading.get_ident(), torch.get_num_threads()))
+    assert found[0] != here and found[1] == torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError):
+        process.aside(lambda: 1 / 0)
