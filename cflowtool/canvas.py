@@ -13,7 +13,10 @@ from .images import Picture, quantise, with_pixels
 from .images.picture import Array
 from .metrics.likelihood import bits_per_dim
 from .tasks import Task
-from .tiles import Tile, crop
+from .tiles import Box, Tile, crop
+
+# Results of a picture's own size are finished so many rows at a time.
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,18 @@ class Piece:
 
 
 class Moments:
-    """Mean and standard deviation over samples (n, C, H, W), which come some at a time."""
+    """Mean and, if wanted, standard deviation over samples (n, C, H, W), which come some at a time."""
 
-    def __init__(self) -> None:
-        self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(())
+    def __init__(self, std: bool = True) -> None:
+        self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(()) if std else None
 
     def add(self, values: Tensor) -> None:
         """Take some samples."""
         values = values.double().clamp(0, 1)
         self.count += len(values)
         self.sum = self.sum + values.sum(0)
-        self.squares = self.squares + values.square().sum(0)
+        if self.squares is not None:
+            self.squares = self.squares + values.square().sum(0)
 
     @property
     def mean(self) -> Tensor:
@@ -103,6 +107,7 @@ class Moments:
     @property
     def std(self) -> Tensor:
         """Return the root of the mean over the channels of the unbiased variance, (1, H, W); 0 for one sample."""
+        assert self.squares is not None
         variance = (self.squares / self.count - self.mean.square()).clamp_min(0)
         return (variance * self.count / max(1, self.count - 1)).mean(-3, keepdim=True).sqrt()
 
@@ -139,48 +144,53 @@ class Canvas:
 
     def begin(self) -> None:
         """Start a tile: its mean and spread over the samples are yet to be summed."""
-        self.moments = Moments()
+        self.moments = Moments(self.std is not None)
 
-    def _cut(self, tile: Tile, size: tuple[int, int]) -> tuple[slice, slice]:
-        box = tile.core.scaled(self.scale)
+    def _place(self, box: Box) -> tuple[slice, slice]:
+        box, size = box.scaled(self.scale), self.working
         bottom, right = min(box.top + box.height, size[0]), min(box.left + box.width, size[1])
         return slice(box.top, bottom), slice(box.left, right)
 
-    def _core(self, y: Tensor, tile: Tile) -> Tensor:
-        rows, columns = self._cut(tile, self.working)
-        core = crop(y, tile.core.relative_to(tile.outer).scaled(self.scale))
-        return core[..., : rows.stop - rows.start, : columns.stop - columns.start]
+    def _part(self, values: Tensor, tile: Tile, box: Box) -> Tensor:
+        rows, columns = self._place(box)
+        part = crop(values, box.relative_to(tile.outer).scaled(self.scale))
+        return part[..., : rows.stop - rows.start, : columns.stop - columns.start]
+
+    def _weights(self, tile: Tile) -> Tensor | None:
+        rows, columns = self._place(tile.shown)
+        found = tile.scaled(self.scale).weights()
+        return None if found is None else found[: rows.stop - rows.start, : columns.stop - columns.start]
 
     def add(self, piece: Piece, tile: Tile) -> None:
-        """Take a tile's cores of some samples."""
+        """Take some samples of a tile, blended into what is there already where it reaches beyond its core."""
         shown = piece.y if self.task.resized else self._shown(self.task.assemble(piece.x, piece.y))
-        core = self._core(shown, tile)
-        finite = core.isfinite().flatten(1).all(1).tolist()
+        part, place, weights = self._part(shown, tile, tile.shown), self._place(tile.shown), self._weights(tile)
+        finite = part.isfinite().flatten(1).all(1).tolist()
         self.not_finite |= {k for k, good in zip(piece.indices, finite, strict=True) if not good}
         for i, k in enumerate(piece.indices):
             if piece.log_prob is not None:
                 self.log_prob[k] = self.log_prob.get(k, 0.0) + float(piece.log_prob[i])
         if self.task.resized:
-            self._keep(piece.indices, core, self._cut(tile, self.working))
+            self._keep(piece.indices, part, place, weights)
         else:
-            self._paint(piece.indices, core, self._cut(tile, self.working))
+            self._paint(piece.indices, part, place, weights)
             self._compare(piece, shown, tile)
 
     def _shown(self, values: Tensor) -> Tensor:
         return values.mean(-3, keepdim=True) if self.channels == 1 else values
 
-    def _keep(self, indices: Sequence[int], core: Tensor, place: tuple[slice, slice]) -> None:
+    def _keep(self, indices: Sequence[int], part: Tensor, place: tuple[slice, slice], weights: Tensor | None) -> None:
         for i, k in enumerate(indices):
-            whole = self.drawn.setdefault(k, core.new_zeros(core.shape[1], *self.working))
-            whole[:, place[0], place[1]] = core[i]
+            whole = self.drawn.setdefault(k, part.new_zeros(part.shape[1], *self.working))[:, place[0], place[1]]
+            whole.copy_(part[i] if weights is None else whole + weights * (part[i] - whole))
 
-    def _paint(self, indices: Sequence[int], core: Tensor, place: tuple[slice, slice]) -> None:
+    def _paint(self, indices: Sequence[int], part: Tensor, place: tuple[slice, slice], weights: Tensor | None) -> None:
         for i, k in enumerate(indices):
             whole = self.levels.setdefault(k, self._empty(self.kind, self.channels))
             if k not in self.not_finite:
-                whole[place] = _integers(core[i], self.kind)
+                _write(whole[place], part[i], weights)
         if self.mean is not None or self.std is not None:
-            self.moments.add(core)
+            self.moments.add(part)
 
     def _compare(self, piece: Piece, shown: Tensor, tile: Tile) -> None:
         """Add up the squares of each result, degraded again, minus x."""
@@ -188,7 +198,7 @@ class Canvas:
             return
         shown = quantise(shown, self.given.picture.levels).expand(-1, 3, -1, -1)
         error = crop(self.task.degraded_error(piece.x, shown).double(), tile.core.relative_to(tile.outer))
-        rows, columns = self._cut(tile, self.working)
+        rows, columns = self._place(tile.core)
         error = error[..., : (rows.stop - rows.start) // self.scale, : (columns.stop - columns.start) // self.scale]
         for i, k in enumerate(piece.indices):
             self.error[k] = self.error.get(k, 0.0) + float(error[i].square().sum())
@@ -197,33 +207,37 @@ class Canvas:
     def end(self, tile: Tile) -> None:
         """Finish a tile: write its mean and spread."""
         if self.moments.count:
-            self._summarise(self._cut(tile, self.working))
+            self._summarise(self._place(tile.shown), self._weights(tile))
 
-    def _summarise(self, place: tuple[slice, slice]) -> None:
+    def _summarise(self, place: tuple[slice, slice], weights: Tensor | None) -> None:
         if self.mean is not None:
-            self.mean[place] = _integers(self.moments.mean, self.mean.dtype)
+            _write(self.mean[place], self.moments.mean, weights)
         if self.std is not None:
-            self.std[place] = self.moments.std.movedim(-3, -1).float().numpy()
+            new, old = self.moments.std.movedim(-3, -1).float().numpy(), self.std[place]
+            old[...] = new if weights is None else old + weights[..., None].numpy() * (new - old)
 
     def _finish(self) -> None:
         """Bring the samples of a resized task to the picture's size."""
-        self.begin()
-        for k, y in self.drawn.items():
-            finished = self.task.finish(self.given.image, self.given.x, y[None])
-            self._paint([k], finished, (slice(None), slice(None)))
-        if self.moments.count:
-            self._summarise((slice(None), slice(None)))
+        given = self.given
+        rows_of = {k: self.task.finisher(given.image, given.x, y[None]) for k, y in self.drawn.items()}
+        for top in range(0, self.height, _ROWS):
+            rows = slice(top, min(top + _ROWS, self.height))
+            self.begin()
+            for k, finished in rows_of.items():
+                self._paint([k], finished(rows), (rows, slice(None)), None)
+            if self.moments.count:
+                self._summarise((rows, slice(None)), None)
 
     def _restore_known(self) -> None:
         """Copy what the user's picture knows already, bit for bit."""
         known = self.task.known(self.given.x)
         if known is None:
             return
-        at = known.cpu().numpy()
+        at = known.cpu().numpy()[..., None]
         for whole in (*self.levels.values(), *(() if self.mean is None else (self.mean,))):
-            whole[at] = self.given.picture.pixels[at]
+            np.copyto(whole, self.given.picture.pixels, where=at)
         if self.std is not None:
-            self.std[at] = 0
+            np.copyto(self.std, 0, where=at)
 
     def result(self) -> Restoration:
         """Return the finished samples in the order drawn."""
@@ -256,10 +270,14 @@ class Canvas:
         return found
 
 
-def _integers(values: Tensor, kind: np.dtype[np.generic]) -> Array:
-    """Return the levels (H, W, C) of values (C, H, W) in [0, 1]."""
-    levels = 1 << (8 * kind.itemsize)
-    return (values.double() * levels).floor().clamp(0, levels - 1).movedim(-3, -1).numpy().astype(kind)
+def _write(whole: Array, values: Tensor, weights: Tensor | None) -> None:
+    """Write the levels of values (C, H, W) in [0, 1] into a part (H, W, C) of a picture, by their weights (H, W)."""
+    levels = 1 << (8 * whole.dtype.itemsize)
+    scaled = values.double() * levels
+    if weights is not None:
+        there = torch.from_numpy(whole.astype(np.float64)).movedim(-1, -3).add_(0.5)
+        scaled = there + weights * (scaled - there)
+    whole[...] = scaled.floor_().clamp_(0, levels - 1).movedim(-3, -1).numpy().astype(whole.dtype)
 
 
 def decibels(mean_square: float) -> float:

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .canvas import Canvas, Given, Piece, Restoration, Settings
-from .device import choose_device
-from .errors import CflowError, InputError, NoLikelihood, UsageError, escape
+from .engine import Engine
+from .errors import CflowError, InputError, NoLikelihood, escape
 from .flows.dequantize import uniform_dequantize
 from .flows.pyramid import Context
-from .flows.transform import Region, counted
 from .images import Picture, to_tensor
+from .memory import give_back, ran_out
 from .metrics.likelihood import bits_per_dim
-from .models import CNF, Density
+from .models import Density
 from .models.binary import Binary
 from .recipes import make_task
-from .tiles import Tile, crop, mirror_to, pad_to_multiple, plan, plan_fixed
+from .tiles import Tile, crop
 from .weights import Loaded
 
-# Bytes that a context and one sample's decoding take for each pixel of the result (docs/decisions/tiles.md).
-_CONTEXT_BYTES = 600
-_DECODE_BYTES = 330
-_BUDGET = 2 * 2**30
-_MARGIN = 24
-# A model of one size keeps this share of its side, at both ends, as margin.
-_FIXED_MARGIN = 8
 _RETRY = 1 << 40
+# The errors of the inversion, in nats a value, that are told and refused: fp32 has less than 1e-6 and bf16 less than
+# 1e-4 with all shipped weights.
+_POOR_INVERSION, _WRONG_INVERSION = 1e-3, 0.1
 # A model of holes counts log 256 for each value that is known, whatever the picture's depth.
 _KNOWN_LEVELS = 256
 
@@ -46,153 +40,177 @@ class Score:
     standard_error: float = 0.0
 
 
-class Restorer:
+class Restorer(Engine):
     """A loaded weight at work on one device: restores pictures and scores candidates."""
 
     def __init__(self, loaded: Loaded, device: str = "auto", precision: str = "auto", tile: str = "auto") -> None:
+        super().__init__(loaded.model, device, precision, tile)
         self.card, self.sha256, self.path = loaded.card, loaded.sha256, loaded.path
         self.task = make_task(loaded.card.recipe)
-        self.device = choose_device(device)
-        self.model = loaded.model.to(self.device)
-        self.precision: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
-        self.tile = tile
-
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-
-    def tiles(self, height: int, width: int) -> list[Tile]:
-        """Return the tiles, on x's grid, that a padded x of this size is cut into; one when it fits."""
-        multiple, side = self.model.size.multiple_of, max(height, width)
-        if self.model.size.fixed:
-            return self._tiles_of(self.model.size.fixed, height, width)
-        if self.tile == "auto":
-            side = min(side, math.isqrt(_BUDGET // (_CONTEXT_BYTES + _DECODE_BYTES)) // self.model.scale)
-        elif self.tile != "off":
-            side = int(self.tile)
-        margin = min(self.model.reach, _MARGIN)
-        try:
-            return plan(height, width, max(side, multiple), margin, multiple)
-        except ValueError as error:
-            raise UsageError(f"--tile {escape(self.tile)}: {error}", "use a larger tile, or --tile auto") from error
-
-    def _tiles_of(self, size: tuple[int, int], height: int, width: int) -> list[Tile]:
-        if self.tile != "auto":
-            what = f"--tile {escape(self.tile)}: this model works on {size[0]} x {size[1]} pixels alone"
-            raise UsageError(what, "use --tile auto")
-        multiple, side = self.model.size.multiple_of, min(size)
-        room = (side // multiple - 1) // 2 * multiple
-        return plan_fixed(height, width, size, min(side // _FIXED_MARGIN, room), multiple)
-
-    def _padded(self, image: Tensor, scale: int = 1) -> Tensor:
-        """Return an image at ``scale`` times x's size, padded to a size that tiles can be cut from.
-
-        Raises InputError where there is nothing to cut: a model of a part of y knows one size and no other.
-        """
-        model = self.model
-        if model.size.fixed:
-            height, width = (side * scale for side in model.size.fixed)
-            values = model.channels * math.prod(model.size.fixed) * model.scale**2
-            if tuple(image.shape[-2:]) != (height, width) and model.dims(*model.size.fixed) < values:
-                what = f"this model restores the centre of pictures of {height} x {width} pixels alone"
-                raise InputError(what, "resize the picture, or choose another --model")
-            image = mirror_to(image, (height, width))
-        return pad_to_multiple(image, model.size.multiple_of * scale)
-
-    def _chunk(self, tile: Tile) -> int:
-        """Return how many samples to decode at once: on a CPU one, which is as fast and always has the same bits."""
-        if self.device.type == "cpu":
-            return 1
-        pixels = tile.outer.height * tile.outer.width * self.model.scale**2
-        return max(1, (_BUDGET - pixels * _CONTEXT_BYTES) // (pixels * _DECODE_BYTES))
-
-    def _region(self, tile: Tile) -> Region:
-        inner = tile.core.relative_to(tile.outer).scaled(self.model.scale)
-        outer = tile.outer.scaled(self.model.scale)
-        return Region(
-            outer.height, outer.width, inner.top, inner.left, inner.top + inner.height, inner.left + inner.width
-        )
-
-    @contextmanager
-    def _computing(self, tile: Tile) -> Iterator[None]:
-        with torch.no_grad(), self._autocast(), counted(self._region(tile)):
-            yield
-
-    def _draw(self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int]) -> Iterator[Piece]:
-        """Encode a tile once and yield its samples in chunks that fit memory; what is known already costs nothing."""
-        outer, chunk = crop(x, tile.outer), self._chunk(tile)
-        if self._all_known(x, tile):
-            yield self._as_given(outer, tile, settings)
-            return
-        context = self._encode(x, tile)
-        for first in range(0, settings.samples, chunk):
-            some = settings.indices[first : first + chunk]
-            y, log_prob = self._decode(tile, [k + _RETRY if k in again else k for k in some], settings, context)
-            yield Piece(some, y, log_prob, outer)
-
-    def _all_known(self, x: Tensor, tile: Tile) -> bool:
-        known = self.task.known(x) if self._of_holes else None
-        return known is not None and bool(crop(known, tile.core).all())
-
-    def _as_given(self, x: Tensor, tile: Tile, settings: Settings) -> Piece:
-        values = self.model.channels * tile.core.height * tile.core.width
-        log_prob = torch.full((settings.samples,), values * math.log(_KNOWN_LEVELS), dtype=torch.float64)
-        return Piece(settings.indices, x[:, : self.model.channels].expand(settings.samples, -1, -1, -1), log_prob, x)
-
-    @property
-    def _of_holes(self) -> bool:
-        return isinstance(self.model, CNF) and self.model.config.hole
-
-    def _decode(
-        self, tile: Tile, drawn: list[int], settings: Settings, context: Context
-    ) -> tuple[Tensor, Tensor | None]:
-        size, corner = (tile.outer.height, tile.outer.width), (tile.outer.top, tile.outer.left)
-        noise = self.model.noise(size, drawn, settings.temperature, settings.seed, corner)
-        with self._computing(tile):
-            draws = self.model.decode(tuple(e[None].to(self.device) for e in noise), context)
-        return draws.y[0].float().cpu(), None if draws.log_prob is None else draws.log_prob[0].double().cpu()
+        self.inversion: float | None = None
 
     def restore(self, picture: Picture, settings: Settings, mask: Tensor | None = None) -> Restoration:
-        """Return the samples of one picture; raise CflowError when one is not finite even after a second draw.
+        """Return the samples of one picture, in tiles that fit the memory there is.
 
-        ``mask`` (1, 1, H, W) is what the task's condition takes: the hole, the field of view.
+        ``mask`` (1, 1, H, W) is what the task's condition takes: the hole, the field of view. Where memory runs out,
+        tiles of a quarter are tried until they are too small: then, and where even the picture does not fit, InputError
+        is raised; CflowError when a sample is not finite even after a second draw.
         """
-        given = self._given(picture, mask)
-        canvas = self._paint(given, settings, frozenset())
+        budget: int | None = None
+        while True:
+            try:
+                return self._restored(self._given(picture, mask), settings, budget)
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                budget = self._smaller(picture, budget)
+            give_back()
+
+    def _smaller(self, picture: Picture, budget: int | None) -> int:
+        found = self.smaller(budget)
+        if found is None:
+            what = f"{escape(picture.source)}: memory ran out with {picture.size[1]} x {picture.size[0]} pixels"
+            raise InputError(what, "close other programs, draw fewer --samples, or make it smaller", "memory")
+        return found
+
+    def _restored(self, given: Given, settings: Settings, budget: int | None) -> Restoration:
+        canvas = self._paint(given, settings, frozenset(), budget)
         if bad := canvas.not_finite:
-            canvas = self._paint(given, settings, frozenset(bad))
+            canvas = self._paint(given, settings, frozenset(bad), budget)
             canvas.notes.append(f"samples {sorted(bad)} were not finite and were drawn a second time")
             if canvas.not_finite:
                 what = "the model gave values that are not finite, twice"
                 raise CflowError(what, "lower --temp, or use --precision fp32")
         return canvas.result()
 
+    def group(self, picture: Picture, mask: Tensor | None = None) -> Hashable | None:
+        """Return what pictures that ``restore_many`` makes in one go have in common; None for one on its own.
+
+        These are those small enough for a gain that have the same size once x is padded. Errors as of the task's
+        ``condition`` for a task that works at a size of its own.
+        """
+        if self.together(*picture.size) < 2:
+            return None
+        size = self.task.condition(to_tensor(picture), mask).shape[-2:] if self.task.resized else picture.size
+        size = self.padded_size(size[0], size[1])
+        return size if self.together(*size) > 1 and len(self.tiles(*size)) == 1 else None
+
+    def restore_many(
+        self, pictures: Sequence[Picture], settings: Settings, masks: Sequence[Tensor | None]
+    ) -> list[Restoration]:
+        """Return what ``restore`` returns of each picture, those of one ``group`` encoded and decoded together.
+
+        Results are the same to the bit on a CPU. Errors are those of ``restore`` of any of the pictures.
+        """
+        pairs = list(zip(pictures, masks, strict=True))
+        keys = {self.group(*pair) for pair in pairs}
+        key = keys.pop() if len(keys) == 1 else None
+        if not isinstance(key, tuple):
+            return [self.restore(picture, settings, mask) for picture, mask in pairs]
+        some = self.together(*key)
+        parts = [pairs[first : first + some] for first in range(0, len(pairs), some)]
+        return [found for part in parts for found in self._in_one_go(part, settings)]
+
+    def _in_one_go(self, pairs: Sequence[tuple[Picture, Tensor | None]], settings: Settings) -> list[Restoration]:
+        givens = [self._given(*pair) for pair in pairs]
+        [tile] = self.tiles(*self.padded_size(*givens[0].x.shape[-2:]))
+        x = torch.cat([self.part(self.fitted(given.x), tile) for given in givens])
+        canvases = [self._canvas(given, settings, False) for given in givens]
+        for canvas in canvases:
+            canvas.begin()
+        for pieces in self._draw(x, tile, settings, frozenset()):
+            for canvas, piece in zip(canvases, pieces, strict=True):
+                canvas.add(piece, tile)
+        for canvas in canvases:
+            canvas.end(tile)
+        made = zip(canvases, pairs, strict=True)
+        return [self.restore(p, settings, mask) if c.not_finite else c.result() for c, (p, mask) in made]
+
+    def _paint(self, given: Given, settings: Settings, again: frozenset[int], budget: int | None) -> Canvas:
+        x = self.fitted(given.x)
+        size = self.padded_size(*x.shape[-2:])
+        tiles = self._affordable(size, given, settings, budget)
+        canvas = self._canvas(given, settings, len(tiles) > 1)
+        if len(tiles) > len(self.tiles(*size)):
+            canvas.notes.append(
+                f"for want of memory, in tiles of {tiles[0].outer.width} x {tiles[0].outer.height} pixels"
+            )
+        for tile in tiles:
+            canvas.begin()
+            for [piece] in self._draw(self.part(x, tile), tile, settings, again, budget):
+                canvas.add(piece, tile)
+            canvas.end(tile)
+        if self.inversion is not None and self.inversion > _POOR_INVERSION:
+            canvas.notes.append(
+                f"the model inverts itself to {self.inversion:.1e} nats a value only: log_prob is inexact"
+            )
+        return canvas
+
+    def _affordable(self, size: tuple[int, int], given: Given, settings: Settings, budget: int | None) -> list[Tile]:
+        if budget is None and self.tile == "auto":
+            kept = settings.samples * given.picture.pixels.nbytes * (1 if self.task.resized else self.model.scale**2)
+            budget = self.budget(kept)
+        return self.tiles(*size, budget)
+
+    def _canvas(self, given: Given, settings: Settings, tiled: bool) -> Canvas:
+        if isinstance(self.model, Density) and self.model.variational:
+            given = replace(given, dims=0)
+        return Canvas(given, self.task, self.model.scale, settings, tiled)
+
+    def _draw(
+        self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int], budget: int | None = None
+    ) -> Iterator[list[Piece]]:
+        """Encode what a tile sees of each image once and yield its samples, a piece for each image, as many as fit at a
+        time."""
+        if self._all_known(x, tile):
+            yield [self._as_given(x, tile, settings)]
+            return
+        context = self.encode(x, tile)
+        chunk = max(1, self.together(tile.outer.height, tile.outer.width, budget) // len(x))
+        for first in range(0, settings.samples, chunk):
+            some = settings.indices[first : first + chunk]
+            drawn = [k + _RETRY if k in again else k for k in some]
+            y, log_prob = self.decode(tile, drawn, settings.temperature, settings.seed, context)
+            self._check_inversion(y, log_prob, tile, settings, context)
+            scores = [None] * len(x) if log_prob is None else list(log_prob)
+            yield [Piece(some, y[i], scores[i], x[i : i + 1]) for i in range(len(x))]
+
+    def _check_inversion(self, y: Tensor, scores: Tensor | None, tile: Tile, settings: Settings, of: Context) -> None:
+        """Measure the error of the inversion with a run's first sample; raise CflowError where it is nonsense."""
+        if self.inversion is not None or scores is None or not bool(y[0, 0].isfinite().all()):
+            return
+        first = settings.indices[:1]
+        self.inversion = self.inversion_error(
+            y[:1, 0], scores[0, 0], tile, first, settings.temperature, settings.seed, tuple(c[:1] for c in of)
+        )
+        if not self.inversion <= _WRONG_INVERSION:
+            what = f"the model does not invert itself: {self.inversion:.2g} nats a value are lost on the way and back"
+            raise CflowError(what, "use --precision fp32; if it stays, the weight is damaged: train or pull it anew")
+
+    def _all_known(self, x: Tensor, tile: Tile) -> bool:
+        known = self.task.known(x) if self.of_holes and len(x) == 1 else None
+        return known is not None and bool(crop(known, tile.shown.relative_to(tile.outer)).all())
+
+    def _as_given(self, x: Tensor, tile: Tile, settings: Settings) -> Piece:
+        values = self.model.channels * tile.core.height * tile.core.width
+        log_prob = torch.full((settings.samples,), values * math.log(_KNOWN_LEVELS), dtype=torch.float64)
+        return Piece(settings.indices, x[:, : self.model.channels].expand(settings.samples, -1, -1, -1), log_prob, x)
+
     def _given(self, picture: Picture, mask: Tensor | None) -> Given:
         image = to_tensor(picture)
         x = self.task.condition(image, mask)
-        dims = self.model.dims(*self._padded(x).shape[-2:])
-        return Given(picture, image, x, dims, self._levels(picture))
+        dims = self.model.dims(*self.padded_size(*x.shape[-2:]))
+        # The image itself is of use to tasks that work at another size alone: a large one is not kept for nothing.
+        return Given(picture, image if self.task.resized else x, x, dims, self._levels(picture))
 
     def _levels(self, picture: Picture) -> int:
         """Return how many levels y has, over which its density is spread; 1 where log_prob is a mass already."""
         if isinstance(self.model, Binary):
             return 1
-        if self._of_holes:
+        if self.of_holes:
             return _KNOWN_LEVELS
         own = self.task.resized or self.task.levels == 2 or self.task.y_channels != 3
         return self.task.levels if own else picture.levels
-
-    def _paint(self, given: Given, settings: Settings, again: frozenset[int]) -> Canvas:
-        padded = self._padded(given.x)
-        tiles = self.tiles(*padded.shape[-2:])
-        if isinstance(self.model, Density) and self.model.variational:
-            given = replace(given, dims=0)
-        canvas = Canvas(given, self.task, self.model.scale, settings, tiled=len(tiles) > 1)
-        for tile in tiles:
-            canvas.begin()
-            for piece in self._draw(padded, tile, settings, again):
-                canvas.add(piece, tile)
-            canvas.end(tile)
-        return canvas
 
     def score(
         self, picture: Picture, candidates: Sequence[Picture], draws: int = 0, seed: int = 0, mask: Tensor | None = None
@@ -206,19 +224,19 @@ class Restorer:
         if not isinstance(self.model, Density):
             raise NoLikelihood(f"model {self.card.recipe.model.name} has no likelihood", "choose another --model")
         given = self._given(picture, mask)
-        padded = self._padded(given.x)
+        x = self.fitted(given.x)
         for candidate in candidates:
             self.check_candidate(picture, candidate)
         targets = [self._target(given, candidate) for candidate in candidates]
         versions = [self._versions(y, candidate, draws, seed) for y, candidate in zip(targets, candidates, strict=True)]
         totals = [torch.zeros(len(each), dtype=torch.float64) for each in versions]
         bounds = [torch.zeros(1, dtype=torch.float64) for _ in versions]
-        for tile in self.tiles(*padded.shape[-2:]):
-            context = self._encode(padded, tile)
+        for tile in self.tiles(*self.padded_size(*x.shape[-2:])):
+            context = self.encode(self.part(x, tile), tile)
             for total, bound, each, y in zip(totals, bounds, versions, targets, strict=True):
-                total += torch.stack([self._log_prob(v, tile, context, seed + k) for k, v in enumerate(each)])
+                total += torch.stack([self.log_prob(v, tile, context, seed + k) for k, v in enumerate(each)])
                 if self.model.variational:
-                    bound += self._log_mass(y, tile, context, seed)
+                    bound += self.log_mass(y, tile, context, seed)
         found = zip(totals, bounds, candidates, strict=True)
         known = self.model.variational
         return [_score(total, self._levels(c), given.dims, bound if known else None) for total, bound, c in found]
@@ -232,33 +250,13 @@ class Restorer:
             raise InputError(what, "give candidates of the size that the task makes of the input")
 
     def _target(self, given: Given, candidate: Picture) -> Tensor:
-        return self._padded(self.task.target(given.image, given.x, to_tensor(candidate)), self.model.scale)
+        return self.fitted(self.task.target(given.image, given.x, to_tensor(candidate)), self.model.scale)
 
     def _versions(self, y: Tensor, candidate: Picture, draws: int, seed: int) -> list[Tensor]:
         levels, generator = self._levels(candidate), torch.Generator().manual_seed(seed % 2**32)
         if levels == 1:
             return [y] * max(1, draws)
         return [uniform_dequantize(y, levels, generator) for _ in range(draws)] or [y]
-
-    def _encode(self, x: Tensor, tile: Tile) -> Context:
-        with self._computing(tile):
-            return self.model.encode(crop(x, tile.outer).to(self.device, memory_format=torch.channels_last))
-
-    def _part(self, y: Tensor, tile: Tile) -> Tensor:
-        return crop(y, tile.outer.scaled(self.model.scale)).to(self.device, memory_format=torch.channels_last)
-
-    def _log_prob(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
-        assert isinstance(self.model, Density)
-        if isinstance(self.model, Binary):
-            return self._log_mass(y, tile, context, seed)[0]
-        with self._computing(tile):
-            return self.model.log_prob_given(self._part(y, tile), context)[0].double().cpu()
-
-    def _log_mass(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
-        assert isinstance(self.model, Density)
-        generator = torch.Generator().manual_seed(seed % 2**32)
-        with self._computing(tile):
-            return self.model.log_mass_given(self._part(y, tile), context, generator).double().cpu()
 
 
 def _score(totals: Tensor, levels: int, dims: int, bound: Tensor | None) -> Score:

@@ -34,17 +34,36 @@ class Box:
 
 @dataclass(frozen=True)
 class Tile:
-    """What a model sees (`outer`) and the part of it that is kept (`core`)."""
+    """What a model sees (`outer`), the part of it that is kept (`core`), and how far beyond it is blended in."""
 
     outer: Box
     core: Box
+    blend: int = 0
 
     def scaled(self, k: int) -> Tile:
         """The same tile on a grid `k` times finer."""
-        return Tile(self.outer.scaled(k), self.core.scaled(k))
+        return Tile(self.outer.scaled(k), self.core.scaled(k), self.blend * k)
+
+    @property
+    def shown(self) -> Box:
+        """The core grown by `blend`, inside the outer box."""
+        rows, columns = (_grown(self.blend, *ends) for ends in zip(_ends(self.core), _ends(self.outer), strict=True))
+        return _box(rows, columns)
+
+    def weights(self) -> Tensor | None:
+        """How much of `shown`, (height, width), goes over what the tiles above and to the left have painted there.
+
+        It rises from 0 to 1 over twice the width that the core has grown by at the top and at the left, and is 1 below
+        and to the right, where the tiles to come are blended in; None where it is 1 everywhere.
+        """
+        shown, core = self.shown, self.core
+        if (shown.top, shown.left) == (core.top, core.left):
+            return None
+        rows = _rise(shown.height, core.top - shown.top)
+        return rows[:, None] * _rise(shown.width, core.left - shown.left)
 
 
-def plan(height: int, width: int, tile: int, margin: int, multiple: int) -> list[Tile]:
+def plan(height: int, width: int, tile: int, margin: int, multiple: int, blend: int = 0) -> list[Tile]:
     """Tiles whose cores partition the image and whose outers are the cores grown by `margin`, clipped to the image.
 
     All edges are multiples of `multiple` (a margin that is not one is rounded up), no outer side is longer than
@@ -57,10 +76,12 @@ def plan(height: int, width: int, tile: int, margin: int, multiple: int) -> list
         raise ValueError(f"a margin of {margin} is negative")
     room, border = tile // multiple, -(-margin // multiple)
     rows, columns = (_spans(side // multiple, room, border, multiple) for side in (height, width))
-    return [Tile(_box(r[0], c[0]), _box(r[1], c[1])) for r in rows for c in columns]
+    return [Tile(_box(r[0], c[0]), _box(r[1], c[1]), blend) for r in rows for c in columns]
 
 
-def plan_fixed(height: int, width: int, size: tuple[int, int], margin: int, multiple: int) -> list[Tile]:
+def plan_fixed(
+    height: int, width: int, size: tuple[int, int], margin: int, multiple: int, blend: int = 0
+) -> list[Tile]:
     """Tiles whose outers are all of one size and whose cores partition the image, cut in the middle of each overlap.
 
     All edges are multiples of `multiple`, and a core stays `margin` or more away from an edge of its outer that is not
@@ -76,7 +97,7 @@ def plan_fixed(height: int, width: int, size: tuple[int, int], margin: int, mult
     border = -(-margin // multiple)
     sides = zip((height, width), size, strict=True)
     rows, columns = (_fixed_spans(side // multiple, room // multiple, border, multiple) for side, room in sides)
-    return [Tile(_box(r[0], c[0]), _box(r[1], c[1])) for r in rows for c in columns]
+    return [Tile(_box(r[0], c[0]), _box(r[1], c[1]), blend) for r in rows for c in columns]
 
 
 def crop(t: Tensor, box: Box) -> Tensor:
@@ -114,6 +135,20 @@ def mirror_to(t: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 Span = tuple[int, int]
+
+
+def _ends(box: Box) -> tuple[Span, Span]:
+    return (box.top, box.top + box.height), (box.left, box.left + box.width)
+
+
+def _grown(by: int, inner: Span, outer: Span) -> Span:
+    return max(inner[0] - by, outer[0]), min(inner[1] + by, outer[1])
+
+
+def _rise(length: int, half: int) -> Tensor:
+    if not half:
+        return torch.ones(length)
+    return ((torch.arange(length) + 0.5) / (2 * half)).clamp_max(1.0)
 
 
 def _box(rows: Span, columns: Span) -> Box:

@@ -1,6 +1,6 @@
 """What tests of several folders share: a weight small enough to run in milliseconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cflowtool import images, recipes, weights
+from tests.local_hub import LocalHub, serving
 
 Randomise = Callable[..., nn.Module]
 
@@ -143,3 +144,19 @@ def randomised() -> Randomise:
         return module
 
     return one
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """A hub on this machine, empty, and an empty cache for what comes from it."""
+    from huggingface_hub import close_session, constants
+
+    home = tmp_path_factory.mktemp("hf")
+    with serving() as made:
+        settings = {"ENDPOINT": made.endpoint, "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
+        settings |= {"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_TOKEN_PATH": str(home / "token")}
+        template = f"{made.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        for name, value in {**settings, "HUGGINGFACE_CO_URL_TEMPLATE": template}.items():
+            monkeypatch.setattr(constants, name, value)
+        yield made
+        close_session()

@@ -133,3 +133,15 @@ def test_the_checks_can_fail() -> None:
         assert FORBIDDEN.search("".join(pieces).encode())
     page = "[a](b.md#c) ![d](e.png) <img src='f.png'> `[g](h)` [i](https://example.com) [j](#k)"
     assert links(page) == ["b.md", "e.png", "f.png"]
+
+
+def test_the_page_on_performance_is_that_of_its_figures() -> None:
+    made = runpy.run_path(str(ROOT / "benchmarks" / "speed_page.py"))["page"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text(encoding="utf-8"))["rows"]
+    assert made(rows) == (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    work = {"seconds": 0.25, "gflop": 10.0, "calls": 7, "share": 0.5}
+    row = {"name": "m", "device": "cpu", "threads": 2, "precision": "fp32", "parameters": 1e6, "ceiling": 80.0}
+    row |= {"hardware": "h", "peak_mebibytes": 512.0}
+    parts = [row | {"part": "use", "works": {"ten": work}}, row | {"part": "train", "works": {"train": work}}]
+    line = "| m | 1.0 M | - | - | 0.250 s (50 %) | 0.250 s (50 %) | - | 10.0 | 7 | 0.500, 0.500, - |"
+    assert line in made(parts).splitlines()

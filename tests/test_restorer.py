@@ -75,10 +75,15 @@ def test_tiles_with_the_receptive_field_as_margin_give_the_whole_image(
 
 def test_a_tile_without_room_for_its_margins_is_a_usage_error(tiny_weight: Path, picture: images.Picture) -> None:
     with pytest.raises(UsageError):
-        Restorer(weights.load(tiny_weight), device="cpu", tile="16").restore(picture, Settings())
+        Restorer(weights.load(tiny_weight), device="cpu", tile="4").restore(picture, Settings())
 
 
-def test_mean_and_spread_are_those_of_the_samples(restorer: Restorer, picture: images.Picture) -> None:
+@pytest.mark.parametrize("task", ["super-resolve", "denoise", "colorize"])
+def test_mean_and_spread_are_those_of_the_samples(
+    task: str, restorer: Restorer, small_weights: dict[str, Path], picture: images.Picture
+) -> None:
+    if task in small_weights:
+        restorer = Restorer(weights.load(small_weights[task]), "cpu")
     drawn = restorer.restore(picture, Settings(40, 1.0, 0, mean=True, std=True))
     stack = np.stack([p.pixels for p in drawn.pictures]).astype(float)
     assert drawn.mean is not None and drawn.std is not None
@@ -130,7 +135,7 @@ def test_a_sample_that_is_not_finite_is_drawn_once_more_and_then_reported(
     def failing(*given: object) -> Draws:
         draws = decode(*given)  # type: ignore[arg-type]
         if broken and broken.pop():
-            draws.y[:, 0, :, 0, 0] = torch.nan
+            draws.y[0, 0, :, 0, 0] = torch.nan
         return draws
 
     monkeypatch.setattr(restorer.model, "decode", failing)
@@ -246,3 +251,183 @@ def test_tiles_without_a_hole_cost_nothing_and_count_as_in_the_whole(small_weigh
     for first, second in zip(one.pictures, other.pictures, strict=True):
         assert np.abs(first.pixels.astype(int) - second.pixels).max() <= 1
         assert np.array_equal(second.pixels[64:], picture.pixels[64:])
+
+
+def rectangles(count: int, height: int, width: int) -> list[torch.Tensor]:
+    found = torch.zeros(count, 1, 1, height, width)
+    for k, mask in enumerate(found):
+        mask[..., 3 + k : 9 + k, 4 : 12 + 2 * k] = 1
+    return list(found)
+
+
+@pytest.mark.parametrize("task", ["super-resolve", "denoise", "inpaint", "colorize"])
+def test_pictures_restored_together_are_those_restored_one_by_one(
+    task: str, tiny_weight: Path, small_weights: dict[str, Path], photo: Photo, tmp_path: Path
+) -> None:
+    restorer = Restorer(weights.load(small_weights.get(task, tiny_weight)), "cpu")
+    pictures = [images.read(photo(tmp_path / f"{k}.png", height=22, width=30, seed=k)) for k in range(5)]
+    masks = [None] * 5 if task != "inpaint" else rectangles(5, 22, 30)
+    assert len({restorer.group(*pair) for pair in zip(pictures, masks, strict=True)} - {None}) == 1
+    settings, encoded, encode = Settings(3, 0.9, 7, mean=True, std=True), [], restorer.model.encode
+    alone = [restorer.restore(picture, settings, mask) for picture, mask in zip(pictures, masks, strict=True)]
+    restorer.model.encode = lambda x: encoded.append(len(x)) or encode(x)  # type: ignore[assignment, func-returns-value]
+    for one, other in zip(alone, restorer.restore_many(pictures, settings, masks), strict=True):
+        assert (one.log_prob, one.bits_per_dim, one.consistency) == (
+            other.log_prob,
+            other.bits_per_dim,
+            other.consistency,
+        )
+        assert one.mean is not None and other.mean is not None
+        drawn = zip([*one.pictures, one.mean], [*other.pictures, other.mean], strict=True)
+        assert all(np.array_equal(first.pixels, second.pixels) for first, second in drawn)
+        assert np.array_equal(one.std, other.std)  # type: ignore[arg-type]
+    assert encoded == [5]
+
+
+def test_pictures_of_several_groups_and_large_ones_are_restored_alone(
+    restorer: Restorer, photo: Photo, tmp_path: Path
+) -> None:
+    sizes = [(22, 38), (21, 38), (24, 38), (200, 300)]
+    pictures = [images.read(photo(tmp_path / f"{h}-{w}.png", height=h, width=w)) for h, w in sizes]
+    keys = [restorer.group(picture) for picture in pictures]
+    assert keys[0] == keys[1] != keys[2] is not None and keys[3] is None
+    made = restorer.restore_many(pictures, Settings(1, 0.8, 0), [None] * 4)
+    assert [r.pictures[0].size for r in made] == [(2 * h, 2 * w) for h, w in sizes]
+
+
+def test_of_pictures_together_the_one_that_is_not_finite_is_drawn_again(
+    restorer: Restorer, picture: images.Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, broken = restorer.model.decode, [1]
+
+    def failing(*given: object) -> Draws:
+        draws = decode(*given)  # type: ignore[arg-type]
+        if broken and broken.pop():
+            draws.y[1, 0, :, 0, 0] = torch.nan
+        return draws
+
+    good = restorer.restore(picture, Settings(2, 0.8, 0))
+    monkeypatch.setattr(restorer.model, "decode", failing)
+    made = restorer.restore_many([picture] * 3, Settings(2, 0.8, 0), [None] * 3)
+    assert [r.pictures[0].pixels.tobytes() for r in made] == [good.pictures[0].pixels.tobytes()] * 3
+
+
+def small_memory(restorer: Restorer, monkeypatch: pytest.MonkeyPatch, pixels: int) -> list[int]:
+    """Let a model run out of memory for more pixels of x than these; return the sizes that it is asked for."""
+    seen, encode = [], restorer.model.encode
+
+    def encoded(x: torch.Tensor) -> object:
+        seen.append(x.shape[-2] * x.shape[-1])
+        if seen[-1] > pixels:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return encode(x)
+
+    monkeypatch.setattr(restorer.model, "encode", encoded)
+    return seen
+
+
+def test_where_memory_runs_out_smaller_tiles_give_the_same_picture_and_say_so(
+    restorer: Restorer, photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = images.read(photo(tmp_path / "x.png", height=200, width=260))
+    whole = restorer.restore(picture, Settings(2, 0.8, 0))
+    monkeypatch.setattr("cflowtool.engine._BUDGET", 1600 * 4 * 300**2)
+    seen = small_memory(restorer, monkeypatch, 160 * 160)
+    tiled = restorer.restore(picture, Settings(2, 0.8, 0))
+    assert not whole.tiled and tiled.tiled and any("memory" in note for note in tiled.notes)
+    assert seen[0] == 200 * 260 and max(seen[1:]) <= 160 * 160
+    for one, other in zip(whole.pictures, tiled.pictures, strict=True):
+        assert np.abs(one.pixels.astype(int) - other.pixels).max() <= 1
+    assert tiled.log_prob == pytest.approx(whole.log_prob, rel=1e-5)
+
+
+def test_where_no_tile_is_small_enough_the_picture_is_refused(
+    restorer: Restorer, picture: images.Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_memory(restorer, monkeypatch, 0)
+    with pytest.raises(InputError) as refused:
+        restorer.restore(picture, Settings())
+    assert refused.value.reason == "memory"
+
+
+def test_an_error_that_is_not_about_memory_is_not_tried_again(
+    restorer: Restorer, picture: images.Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(restorer.model, "encode", lambda x: calls.append(1) or [][0])
+    with pytest.raises(IndexError):
+        restorer.restore(picture, Settings())
+    assert len(calls) == 1
+
+
+def test_a_model_that_does_not_invert_itself_is_told_of_or_refused(
+    tiny_weight: Path, picture: images.Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = weights.load(tiny_weight)
+    right, dims = loaded.model.log_prob_given, loaded.model.dims(*picture.size)
+    for error, refused, told in (
+        (0.0, False, False),
+        (0.01, False, True),
+        (5.0, True, True),
+        (float("nan"), True, True),
+    ):
+        restorer = Restorer(loaded, "cpu")
+        monkeypatch.setattr(restorer.model, "log_prob_given", lambda y, c, e=error: right(y, c) + e * dims)
+        if refused:
+            with pytest.raises(CflowError, match="invert"):
+                restorer.restore(picture, Settings(1, 0.8, 0))
+        else:
+            assert any("invert" in note for note in restorer.restore(picture, Settings(1, 0.8, 0)).notes) == told
+
+
+def test_the_inversion_of_a_large_tile_is_checked_on_a_part_of_it_once(
+    small_weights: dict[str, Path], photo: Photo, tmp_path: Path
+) -> None:
+    restorer = Restorer(weights.load(small_weights["inpaint"]), "cpu")
+    picture = images.read(photo(tmp_path / "x.png", height=180, width=190))
+    mask, seen, decode = torch.zeros(1, 1, 180, 190), [], restorer.model.decode
+    mask[..., 100:175, 20:180] = 1
+    restorer.model.decode = lambda eps, c: seen.append(float(c[-1].sum())) or decode(eps, c)  # type: ignore[assignment, func-returns-value]
+    for _ in range(2):
+        restorer.restore(picture, Settings(1, 0.8, 0), mask)
+    assert len(seen) == 3 and 0 < seen[1] < seen[0] == seen[2]
+    assert restorer.inversion is not None and restorer.inversion < 1e-5
+
+
+@pytest.mark.parametrize("task", ["colorize", "segment-vessels"])
+def test_a_result_of_the_pictures_own_size_is_finished_in_rows_as_if_in_one(
+    task: str, small_weights: dict[str, Path], photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = images.read(photo(tmp_path / "x.png", height=90, width=70))
+    restorer, settings = Restorer(weights.load(small_weights[task]), "cpu"), Settings(3, 0.9, 0, mean=True, std=True)
+    whole = restorer.restore(picture, settings)
+    monkeypatch.setattr("cflowtool.canvas._ROWS", 13)
+    rows = restorer.restore(picture, settings)
+    assert whole.mean is not None and rows.mean is not None
+    for one, other in zip([*whole.pictures, whole.mean], [*rows.pictures, rows.mean], strict=True):
+        assert np.array_equal(one.pixels, other.pixels)
+    assert np.array_equal(whole.std, rows.std)  # type: ignore[arg-type]
+
+
+BORDERS = {"denoise-cnf": "60", "inpaint-cnf": "96"}
+
+
+@pytest.mark.parametrize("name", BORDERS)
+def test_no_seam_shows_where_the_margin_is_far_below_the_receptive_field(name: str) -> None:
+    root = Path(__file__).parent
+    loaded = weights.load(root.parent / "weights" / f"{name}.safetensors")
+    photo = images.read(root / "data" / "photo" / "brushes.png").pixels
+    picture = images.Picture(np.concatenate([photo, photo[:, ::-1]], axis=1))
+    mask = torch.zeros(1, 1, *picture.size)
+    mask[..., 30:90, 60:200] = 1
+    given = mask if name.startswith("inpaint") else None
+    whole = Restorer(loaded, "cpu", tile="off").restore(picture, Settings(1, 0.0, 0), given)
+    restorer = Restorer(loaded, "cpu", tile=BORDERS[name])
+    tiled = restorer.restore(picture, Settings(1, 0.0, 0), given)
+    tiles = restorer.tiles(*picture.size)
+    assert tiled.tiled and all(tile.blend for tile in tiles) and loaded.model.reach > 4 * tiles[0].blend
+    first, second = (made.pictures[0].pixels.astype(float) for made in (whole, tiled))
+    cuts = sorted({tile.core.left for tile in tiles} - {0})
+    steps = [np.abs(np.diff(values, axis=1)).mean((0, 2))[[cut - 1 for cut in cuts]] for values in (first, second)]
+    assert 0.98 < steps[1].mean() / steps[0].mean() < 1.02
+    assert np.abs(second - first).mean() < 0.2 and np.abs(second - first).max() <= 3

@@ -127,3 +127,30 @@ def test_a_small_image_is_continued_by_its_mirror_image_as_often_as_needed() -> 
     assert large.shape == (2, 3, 14, 9) and torch.equal(large[..., :7, :], image)
     assert torch.equal(large[..., 7:, :], image.flip(-2))
     assert mirror_to(image, (7, 9)) is image and mirror_to(image, (1, 1)) is image
+
+
+def blended(values: torch.Tensor, tiles: list[Tile], offsets: torch.Tensor) -> torch.Tensor:
+    found = torch.full_like(values, torch.nan)
+    for tile, offset in zip(tiles, offsets, strict=True):
+        part, new, weights = crop(found, tile.shown), crop(values, tile.shown) + offset, tile.weights()
+        part.copy_(new if weights is None else torch.where(weights < 1, part + weights * (new - part), new))
+    return found
+
+
+def test_blending_covers_the_image_and_leaves_what_tiles_agree_on() -> None:
+    for height, width, tile, margin, multiple in CASES[:80]:
+        image, tiles = torch.rand(height, width).double(), plan(height, width, tile, margin, multiple, margin)
+        for piece in tiles:
+            rows, columns = piece.shown.slices
+            assert piece.outer.top <= rows.start <= piece.core.top and piece.outer.left <= columns.start
+        assert torch.allclose(blended(image, tiles, torch.zeros(len(tiles))), image, atol=1e-12)
+
+
+def test_where_tiles_differ_blending_leaves_no_step() -> None:
+    tiles = plan(96, 96, 48, 12, 2, 6)
+    offsets = torch.tensor([float(k % 2) for k in range(len(tiles))]).double()
+    flat = torch.zeros(96, 96).double()
+    hard = blended(flat, [Tile(t.outer, t.core) for t in tiles], offsets)
+    soft = blended(flat, tiles, offsets)
+    steps = [max(float(t.diff(dim=0).abs().max()), float(t.diff(dim=1).abs().max())) for t in (hard, soft)]
+    assert steps[0] == 1 and steps[1] < 0.3 and (soft.min(), soft.max()) == (0, 1)

@@ -253,7 +253,9 @@ ReportFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=SAY)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=SAY)]
-Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error, and the peak of memory.", rich_help_panel=SAY)]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Print the traceback of an error, and the peak of memory.", rich_help_panel=SAY)
+]
 
 
 @dataclass(frozen=True)

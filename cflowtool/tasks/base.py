@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -88,6 +89,12 @@ class Task(ABC):
     def finish(self, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return the results (B, C', H, W), of the size of a user's image (1, 3, H, W), of its x and samples y."""
         return self.assemble(x, y)
+
+    def finisher(self, image: Tensor, x: Tensor, y: Tensor) -> Callable[[slice], Tensor]:
+        """Return what gives ``finish`` of image, x and samples y some rows at a time, (B, C', n, W): a large picture's
+        results are never all in memory as numbers."""
+        whole = self.finish(image, x, y)
+        return lambda rows: whole[..., rows, :]
 
     def target(self, image: Tensor, x: Tensor, result: Tensor) -> Tensor:
         """Return y (1, C, h, w) of a result (1, 3, H, W) that anyone made of the image: what ``finish`` undoes."""

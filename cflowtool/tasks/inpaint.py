@@ -14,7 +14,7 @@ from ..errors import InputError, UsageError, escape
 from .base import Task
 from .chance import generators
 from .eight_bit import Pixels, each, fidelity, psnr
-from .fill import smooth_fill
+from .fill import fill_in
 from .holes import HOLES
 
 _GREY = 0.5
@@ -51,7 +51,10 @@ class Inpaint(Task):
     def _with_hole(self, image: Tensor, hole: Tensor) -> Tensor:
         """Return (B, 4, H, W): the image, a guess inside the hole (B, 1, H, W), and the hole as 0 and 1."""
         hole = hole.to(image.device).bool()
-        return torch.cat((FILLS[self.fill](image, hole), hole.to(image)), 1)
+        x = image.new_empty(image.shape[0], 4, *image.shape[-2:])
+        x[:, :3], x[:, 3:] = image, hole
+        FILLS[self.fill](x[:, :3], hole)
+        return x
 
     def condition(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return x of an image (1, 3, H, W) and a mask (1, 1, H, W) >= 1/2 where it is to be filled.
@@ -62,13 +65,15 @@ class Inpaint(Task):
             raise UsageError("inpainting needs a mask", "give one, white where the image is to be filled")
         if mask.shape[-2:] != image.shape[-2:]:
             what = f"the mask is {mask.shape[-1]} x {mask.shape[-2]} pixels, not {image.shape[-1]} x {image.shape[-2]}"
-            raise InputError(what, "give a mask of the image's size")
+            raise InputError(what, "give a mask of the image's size", "mask")
         hole = mask[:, :1] >= 0.5
         if not hole.any():
-            raise InputError("the mask is empty: nothing is to be filled", "make it white where the image is damaged")
+            raise InputError(
+                "the mask is empty: nothing is to be filled", "make it white where the image is damaged", "mask"
+            )
         if hole.all():
             what = "the mask covers everything: nothing is known"
-            raise InputError(what, "make it black where the image is to be kept, or invert it")
+            raise InputError(what, "make it black where the image is to be kept, or invert it", "mask")
         return self._with_hole(image, hole)
 
     def adapt(self, holes: object = None, **settings: object) -> None:
@@ -121,12 +126,12 @@ class Inpaint(Task):
         return (result - x[:, :3]) * (x[:, 3:] <= 0.5)
 
 
-def grey(image: Tensor, hole: Tensor) -> Tensor:
-    """Return the image (B, 3, H, W), 1/2 inside the hole (B, 1, H, W)."""
-    return image.masked_fill(hole, _GREY)
+def grey(image: Tensor, hole: Tensor) -> None:
+    """Make the image (B, 3, H, W) 1/2 inside the hole (B, 1, H, W)."""
+    image.masked_fill_(hole, _GREY)
 
 
-FILLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"grey": grey, "pyramid": smooth_fill}
+FILLS: dict[str, Callable[[Tensor, Tensor], None]] = {"grey": grey, "pyramid": fill_in}
 
 
 def biharmonic(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import cv2
@@ -100,9 +101,18 @@ class SegmentVessels(Segment):
 
         With ``even`` nothing is found outside the field of view.
         """
+        return self._found(image, x, y).to(y)
+
+    def _found(self, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
         found = self.assemble(x, y)
         inside = found * x[:, 3:] if self.even else found
-        return (_at_size_of(image, inside) > 0.5).to(y)
+        return _at_size_of(image, inside) > 0.5
+
+    def finisher(self, image: Tensor, x: Tensor, y: Tensor) -> Callable[[slice], Tensor]:
+        """Return what gives some rows of ``finish``, of masks kept as one bit a pixel."""
+        packed = np.packbits(self._found(image, x, y).cpu().numpy(), axis=-1)
+        width = image.shape[-1]
+        return lambda rows: torch.from_numpy(np.unpackbits(packed[..., rows, :], axis=-1, count=width)).to(y)
 
     def target(self, image: Tensor, x: Tensor, result: Tensor) -> Tensor:
         """Return the mask (1, 1, h, w) at x's size of a picture that is light where vessels are, (1, 1 or 3, H, W)."""
@@ -149,10 +159,10 @@ def _checked(mask: Tensor, image: Tensor) -> Tensor:
     if mask.shape[-2:] != image.shape[-2:]:
         sizes = [f"{tensor.shape[-1]} x {tensor.shape[-2]}" for tensor in (mask, image)]
         what = f"the field of view is {sizes[0]} pixels, not {sizes[1]}"
-        raise InputError(what, "give one of the photograph's size, or --fov auto")
+        raise InputError(what, "give one of the photograph's size, or --fov auto", "mask")
     fov = (mask[0, 0] > 0.5).float().cpu()
     if not fov.any():
-        raise InputError("the field of view is empty", "make it white where the retina is, or use --fov auto")
+        raise InputError("the field of view is empty", "make it white where the retina is, or use --fov auto", "mask")
     return fov
 
 

@@ -37,8 +37,7 @@ class JointUpsampling:
         self, guide: Tensor, planes: Tensor, width: int, radius: int = 1, regularization: float = 100.0
     ) -> None:
         slope = local_slope(guide, planes, radius, regularization)
-        pair = torch.cat((slope, planes - slope * guide), 1)
-        self.pair = F.interpolate(pair, size=(pair.shape[-2], width), mode="bilinear")
+        self.pair, self.width = torch.cat((slope, planes - slope * guide), 1), width
 
     def rows(self, top: int, height: int, full: Tensor) -> Tensor:
         """Return (B, C, n, W) of n rows of the full guide (1, 1, n, W) from row ``top`` of ``height`` on."""
@@ -47,6 +46,8 @@ class JointUpsampling:
         places = ((rows + 0.5) * small / height - 0.5).clamp(0, small - 1)
         above = places.long()
         below = (above + 1).clamp_max(small - 1)
+        first, last = int(above[0]), int(below[-1]) + 1
+        wide = F.interpolate(self.pair[..., first:last, :], size=(last - first, self.width), mode="bilinear")
         share = (places - above)[:, None].to(self.pair)
-        slope, rest = torch.lerp(self.pair[..., above, :], self.pair[..., below, :], share).chunk(2, 1)
+        slope, rest = torch.lerp(wide[..., above - first, :], wide[..., below - first, :], share).chunk(2, 1)
         return slope * full + rest

@@ -66,3 +66,11 @@ def test_colours_reach_a_hole_from_any_distance_and_nothing_known_is_grey() -> N
     hole[..., 0, 0] = False
     assert torch.allclose(smooth_fill(image, hole), image[..., :1, :1].expand_as(image), rtol=0, atol=1e-9)
     assert (smooth_fill(image, torch.ones_like(hole)) == 0.5).all()
+
+
+def test_a_large_image_is_filled_in_rows_as_if_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, hole = images(133, 97), holes(133, 97)
+    whole = smooth_fill(image, hole)
+    for rows in (1, 2, 7, 64):
+        monkeypatch.setattr("cflowtool.tasks.fill._ROWS", rows)
+        assert torch.allclose(smooth_fill(image, hole), whole, rtol=0, atol=1e-12)
