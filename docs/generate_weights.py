@@ -23,10 +23,11 @@ COLUMNS = {
     "psnr_hole": "PSNR in the hole, dB",
     "ssim": "SSIM-Y",
     "colourfulness": "colourfulness",
+    "lite0": "lite0 (less is nearer)",
     "max_f": "maximal F",
     "iou": "IoU above 1/2",
 }
-DIGITS = {"psnr": 2, "psnr_hole": 2, "ssim": 4, "colourfulness": 1, "max_f": 4, "iou": 4}
+DIGITS = {"psnr": 2, "psnr_hole": 2, "ssim": 4, "colourfulness": 1, "lite0": 2, "max_f": 4, "iou": 4}
 
 
 def results_table(results: dict[str, Any], task: str) -> list[str]:

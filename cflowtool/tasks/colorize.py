@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..metrics.colour import colourfulness
+from ..metrics.perceptual import has_lite0, lite0_distance
 from ..metrics.ssim import ssim_y
 from .base import Task
 from .eight_bit import as_bytes, psnr
@@ -155,14 +158,20 @@ class Colorize(Task):
 
         Whatever y is, the stored result has the image's luma, rounded to its bits.
         """
+        rows_of, height = self.finisher(image, x, y), image.shape[-2]
+        return torch.cat([rows_of(slice(top, min(top + _ROWS, height))) for top in range(0, height, _ROWS)], 2)
+
+    def finisher(self, image: Tensor, x: Tensor, y: Tensor) -> Callable[[slice], Tensor]:
+        """Return what gives some rows of ``finish``."""
         height, width = image.shape[-2:]
-        result = torch.empty(len(y), 3, height, width, dtype=torch.float64, device=image.device)
         upsampling = JointUpsampling(levels(x), levels(y), width)
-        for top in range(0, height, _ROWS):
-            full = rounded(luma(levels(image[..., top : top + _ROWS, :])), image)
-            colours = from_luma_and_chroma(full, upsampling.rows(top, height, full))
-            result[..., top : top + _ROWS, :] = midpoints(colours, result)
-        return result
+
+        def finished(rows: slice) -> Tensor:
+            full = rounded(luma(levels(image[..., rows, :])), image)
+            colours = from_luma_and_chroma(full, upsampling.rows(rows.start, height, full))
+            return midpoints(colours, colours)
+
+        return finished
 
     def target(self, image: Tensor, x: Tensor, result: Tensor) -> Tensor:
         """Return the chroma of a result at the working size, rounded as that of a pair, (1, 2, h, w)."""
@@ -177,9 +186,13 @@ class Colorize(Task):
         return {self.baseline_name: self.baseline(midpoints(_luma_of(image), image))}
 
     def metrics(self, result: Tensor, truth: Tensor, within: Tensor | None = None) -> dict[str, float]:
-        """Return PSNR over RGB (at most 100 dB), SSIM on Y and the result's colourfulness, of the 8-bit images."""
+        """Return PSNR over RGB (at most 100 dB), SSIM on Y and the result's colourfulness, of the 8-bit images, and,
+        where its network is installed, the distance lite0 to the truth."""
         pair = as_bytes(result), as_bytes(truth)
-        return {"psnr": psnr(result, truth), "ssim": ssim_y(*pair), "colourfulness": float(colourfulness(pair[0]))}
+        found = {"psnr": psnr(result, truth), "ssim": ssim_y(*pair), "colourfulness": float(colourfulness(pair[0]))}
+        if has_lite0():
+            found["lite0"] = float(lite0_distance(result.clamp(0, 1).float(), truth.float()))
+        return found
 
     def degraded_error(self, x: Tensor, result: Tensor) -> Tensor:
         """Return the luma of each result minus x, (B, 1, H, W)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cflowtool.errors import UsageError
-from cflowtool.metrics.perceptual import FLOOR, Lite0, lite0_features, make_distance
+from cflowtool.metrics.perceptual import FLOOR, Lite0, has_lite0, lite0_distance, lite0_features, make_distance
 
 NAMES = ["multiscale", "lite0"]
 
@@ -182,3 +182,10 @@ def test_unknown_names_and_wrong_shapes_are_refused(distances: dict[str, nn.Modu
             distances[name](torch.zeros(shape), torch.zeros(shape))
     with pytest.raises(ValueError, match="differ"):
         distances["lite0"](torch.zeros(1, 3, 8, 8), torch.zeros(2, 3, 8, 8))
+
+
+def test_the_distance_that_is_measured_is_the_one_that_is_trained_on(distances: dict[str, torch.nn.Module]) -> None:
+    a, b = smooth(2, 64, 80), smooth(2, 64, 80).flip(3)
+    found = lite0_distance(a, b.requires_grad_())
+    assert has_lite0() and not found.requires_grad and found.shape == (2,) and found.min() > 0
+    assert torch.allclose(found, distances["lite0"](a, b))
