@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cflowtool import weights
+from cflowtool import images, weights
 from cflowtool.batch.inputs import Job
 from cflowtool.batch.outcome import Outcome
 from cflowtool.batch.plan import Plan
@@ -146,6 +146,7 @@ def _restorer(site: Site) -> Restorer:
     torch.set_num_threads(site.threads)
     torch.backends.mkldnn.set_flags(site.fast_convolutions)
     torch.set_deterministic_debug_mode(site.strictness)
+    images.guard()
     loaded = weights.load(site.weight)
     if loaded.sha256 != site.sha256:
         what = f"weight {escape(site.weight)} is another file at a worker"
