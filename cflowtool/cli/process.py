@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TypeVar
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_ARENA_MAX = -8
 
 
 Value = TypeVar("Value")
@@ -77,11 +78,15 @@ def leave(code: int) -> None:
 
 
 def keep_buffers() -> bool:
-    """Tells glibc not to give large buffers back after every operator, which costs more than many operators do."""
+    """Tells glibc not to give large buffers back after every operator, which costs more than many operators do.
+
+    Threads share one arena: glibc would map those of another anew for every large buffer, whatever the thresholds.
+    """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018 - other C libraries number the parameters in their own way
-        return bool(libc.mallopt(M_MMAP_THRESHOLD, 2**30) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+        wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+        return all(libc.mallopt(parameter, value) for parameter, value in wanted.items())
     return False
 
 
