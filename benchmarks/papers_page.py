@@ -26,6 +26,10 @@ photograph, and counts when it is more than two of its standard errors.
 
 The runs shared two cores with other work, so that their minutes say little. The schedule is short: a difference says
 which model is ahead after these steps, not which one ends ahead.
+
+All runs are older than the wavelet transform that the 1x1 convolutions of a CAFLOW start at now
+([why](decisions/wavelet-start.md)): those with CAFLOW or DUAL-GLOW in their name started at random rotations. The same
+recipes, trained today, start elsewhere, and their figures will be others; the layers and their parameters are the same.
 """
 
 
@@ -82,8 +86,9 @@ def overview(runs: Runs) -> str:
 
 LOOKED_AT = """
 On the sheets of the runs (four faces each, looked at by eye) temperature 0 is a sharper bicubic in all models. Samples
-of the flows are grainy after so few steps; CAFLOW's break into black and white squares beside one of the four faces, at
-0.8 and at 1. TIM's samples of one face hardly differ: codes that training has not yet learned to use.
+of the flows are grainy after so few steps; CAFLOW's, from random rotations, break into black and white squares beside
+one of the four faces, at 0.8 and at 1. TIM's samples of one face hardly differ: codes that training has not yet
+learned to use.
 """
 
 CLAIMS = [

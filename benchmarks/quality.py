@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cflowtool.evaluate import Protocol, evaluate
+from cflowtool.evaluate import Protocol, calibrate, evaluate
 from cflowtool.restorer import Restorer
 from cflowtool.weights import WeightCard, load, save
 
@@ -52,17 +52,21 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="only the images that training leaves out")
     parser.add_argument("--sigma", type=float, help="strength of the noise, for denoise")
     parser.add_argument("--holes", help="kind of holes, for inpaint")
+    parser.add_argument("--calibrate", action="append", type=Path, metavar="DIR", help="as of cflow evaluate")
     parser.add_argument("--write-card", action="store_true", help="store all figures of this weight in its card")
     parser.add_argument("--run", type=Path, help="run.json of the training, for the wall time on the card")
-    parser.add_argument("--note", action="append", default=[], help="a sentence for the card; may be given again")
+    parser.add_argument("--note", action="append", default=[], help="a sentence for the card, instead of those there")
     options = parser.parse_args()
+    protocol = _protocol(options)
+    if options.calibrate:
+        protocol = calibrate(Restorer(load(options.weight), device="cpu"), options.calibrate, protocol)
     for item in options.data:
         name, folder = item.split("=", 1)
-        found = measure(options.weight, Path(folder), name, options.limit, _protocol(options))
+        found = measure(options.weight, Path(folder), name, options.limit, protocol)
         print(json.dumps({key: value for key, value in found.items() if key != "per_image"}))
     if options.write_card:
         loaded = load(options.weight)
-        change: dict[str, Any] = {"results": card_results(loaded.card), "notes": options.note}
+        change: dict[str, Any] = {"results": card_results(loaded.card), "notes": options.note or loaded.card.notes}
         if options.run:
             change["seconds"] = json.loads(options.run.read_text("utf-8"))["seconds"]
         save(options.weight, loaded.model, loaded.card.model_copy(update=change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -18,11 +18,12 @@ from .recipes import Recipe, make_task
 from .tasks import Task
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
+Draw = Callable[[float], Iterable[tuple[Tensor, Tensor]]]
 
 _SAMPLES = 50
 _LEVELS = (0.5, 0.9)
 _SMALLEST, _LARGEST, _HALVINGS = 0.5, 2.0, 20
-_HALVINGS_OF_TEMPERATURE = 7
+_HALVINGS_OF_TEMPERATURE = 6
 _PHOTOS, _MASKS = 12, 16
 
 
@@ -44,7 +45,7 @@ def residuals(model: CNF | CAFLOW, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
     return drawn.cpu(), truth.cpu()
 
 
-def excess(pairs: Pairs, factor: float = 1.0) -> float:
+def excess(pairs: Iterable[tuple[Tensor, Tensor]], factor: float = 1.0) -> float:
     """Return by how much the intervals of the widened samples hold too much of the truth, both levels added up."""
     found = [sum(coverage(factor * drawn, truth, level) - level for level in _LEVELS) for drawn, truth in pairs]
     return sum(found) / len(found)
@@ -55,18 +56,13 @@ def fit_spread(pairs: Pairs) -> float:
     return _root(lambda factor: excess(pairs, factor), _HALVINGS)
 
 
-@torch.no_grad()
-def calibrated_temperature(model: Sampler, pairs: Pairs) -> float:
-    """Return the temperature, from 1/2 to 2, at which that excess cancels for samples of (x, y), by bisection.
+def calibrated_temperature(draw: Draw) -> float:
+    """Return the temperature, from 1/2 to 2, at which that excess cancels, by bisection; ``draw`` gives samples (N,
+    ...) at a temperature, each image's with its truth (...).
 
-    It is for models whose samples have no shift to be widened around; their log_prob stays that of temperature 1.
+    Other than the spread it changes nothing of the model, whose log_prob stays that of temperature 1.
     """
-
-    def too_much(temperature: float) -> float:
-        drawn = [model.sample(x, _SAMPLES, temperature, 0).y[0].cpu() for x, _ in pairs]
-        return excess([(samples, y[0].cpu()) for samples, (_, y) in zip(drawn, pairs, strict=True)])
-
-    return _root(too_much, _HALVINGS_OF_TEMPERATURE)
+    return _root(lambda temperature: excess(draw(temperature)), _HALVINGS_OF_TEMPERATURE)
 
 
 def _root(rising: Callable[[float], float], halvings: int) -> float:

@@ -50,6 +50,11 @@ def held_out(path: Path, share: float = _HELD_OUT) -> bool:
     return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "big") / 2**32 < share
 
 
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """Return the files in the order of the hashes of their names: any first few are a fair sample."""
+    return sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+
+
 def has_blocks(path: Path) -> bool:
     """Return whether the file is a JPEG compressed so strongly that its blocks would be learnt (below quality 93)."""
     with Image.open(path) as image:
@@ -193,7 +198,7 @@ def centres(paths: Sequence[Path], size: tuple[int, int] | None, count: int, tas
     Files that are smaller are passed over; without a size truths are whole.
     """
     found: list[Tensor] = []
-    for path in sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest()):
+    for path in in_order(paths):
         photo = _readable(path, task) if len(found) < count else None
         if photo is not None and size is not None:
             photo = middle(photo, *size)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .calibrate import calibrated_temperature
 from .canvas import Restoration, Settings
-from .dataset import as_truth, find, held_out, load_eight_bit, load_with_masks, middle
+from .dataset import as_truth, find, held_out, in_order, load, load_eight_bit, load_with_masks, middle
 from .errors import CflowError, InputError, UsageError, escape
 from .images import Picture, read, to_tensor
 from .metrics.calibration import coverage, exploded
@@ -20,12 +21,22 @@ from .metrics.segmentation import Reliability, pooled, reliability
 from .models import Sampler
 from .restorer import Restorer
 from .tasks import Task
-from .validation import as_picture
+from .tasks.noise import is_grey
+from .validation import Pair, as_picture
 from .validation import drawn as sampled
 
 Observer = Callable[[int, int, str], None]
 _LEVELS = (0.5, 0.9)
 _CALIBRATION_CROP = 256
+_PIXELS_TO_FIT = 2**20
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The temperature at which intervals of samples hold what they say, and of how many photographs."""
+
+    temperature: float
+    fitted_on: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,8 @@ class Protocol:
     """How results are made: samples for best and mean, and ``calibration`` ones for coverage, none if 0.
 
     ``settings`` are the task's, such as the strength of noise; with ``held_out`` only the images that training leaves
-    out are measured. Raises UsageError for less than one sample or a temperature below 0.
+    out are measured. Coverage is measured at temperature 1 and, where there is one, at the ``calibrated`` one. Raises
+    UsageError for less than one sample or a temperature below 0.
     """
 
     samples: int = 10
@@ -42,6 +54,7 @@ class Protocol:
     calibration: int = 50
     held_out: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    calibrated: Calibrated | None = None
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.temperature < 0:
@@ -58,7 +71,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Example:
-    """What a user would have of a truth: picture and mask; the right result and the pixels that are measured."""
+    """What a user would have of a truth: picture, grey as it is, and mask; the right result, the pixels measured."""
 
     picture: Picture
     mask: Tensor | None
@@ -122,25 +135,59 @@ class Evaluation:
 
     @torch.no_grad()
     def _calibration(self, photo: Tensor) -> dict[str, Any]:
-        """Return the coverage of the central intervals and the share of exploded pixels at temperature 1."""
-        task, model, device = self.restorer.task, self.restorer.model, self.restorer.device
-        pair = _middle(task, model, photo) if self.protocol.calibration and task.levels > 2 else None
+        """Return the coverage of the central intervals, and the share of exploded pixels at temperature 1."""
+        task, model, samples = self.restorer.task, self.restorer.model, self.protocol.calibration
+        pair = _middle(task, model, task.prepare(photo)) if samples and task.levels > 2 else None
         if pair is None:
             return {}
-        x, y, within = pair
-        drawn = sampled(model, x.to(device), 1.0, self.protocol.calibration, self.protocol.seed).cpu()
-        shown, truth = (drawn, y[0]) if within is None else (drawn[..., within], y[0][..., within])
-        if not truth.numel():
-            return {}
-        found: dict[str, Any] = {"coverage": {f"{level:.0%}": coverage(shown, truth, level) for level in _LEVELS}}
+        drawn = self._drawn(pair, 1.0)
+        found: dict[str, Any] = {"coverage": _coverage(drawn, pair)}
+        if self.protocol.calibrated:
+            found["calibrated"] = _coverage(self._drawn(pair, self.protocol.calibrated.temperature), pair)
         if task.near_baseline:
-            found["exploded_temp1"] = exploded(task.assemble(x, drawn), task.baseline(x)[0])
+            found["exploded_temp1"] = exploded(task.assemble(pair.x, drawn), task.baseline(pair.x)[0])
         return found
+
+    def _drawn(self, pair: Pair, temperature: float) -> Tensor:
+        x = pair.x.to(self.restorer.device)
+        return sampled(self.restorer.model, x, temperature, self.protocol.calibration, self.protocol.seed).cpu()
+
+    @torch.no_grad()
+    def calibrated(self, photos: Iterable[Tensor]) -> Calibrated:
+        """Return the temperature at which the intervals hold as much of prepared photographs as they say.
+
+        The first are taken, a megapixel in all. Raises UsageError where there is none.
+        """
+        pairs: list[Pair] = []
+        for photo in photos:
+            if (pair := _middle(self.restorer.task, self.restorer.model, photo)) is not None:
+                pairs.append(pair)
+            if sum(pair.y[0, 0].numel() for pair in pairs) >= _PIXELS_TO_FIT:
+                break
+        if not pairs:
+            raise UsageError("no photograph to fit a temperature on", "give others, larger ones, none trained on")
+
+        def draw(temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
+            for pair in pairs:
+                yield _counted(self._drawn(pair, temperature), pair), _counted(pair.y[0], pair)
+
+        return Calibrated(calibrated_temperature(draw), len(pairs))
 
     def summary(self) -> dict[str, Any]:
         """Return the means over the images, and the reliability of maps of probability over all their pixels."""
         means: dict[str, Any] = _mean([{k: v for k, v in row.items() if k != "image"} for row in self.rows])
+        if self.protocol.calibrated and "calibrated" in means:
+            means["calibrated"] = asdict(self.protocol.calibrated) | {"coverage": means["calibrated"]}
         return means | ({"reliability": pooled(self.reliability).said()} if self.reliability else {})
+
+
+def _counted(values: Tensor, pair: Pair) -> Tensor:
+    return values if pair.within is None else values[..., pair.within]
+
+
+def _coverage(drawn: Tensor, pair: Pair) -> dict[str, float]:
+    shown, truth = _counted(drawn, pair), _counted(pair.y[0], pair)
+    return {f"{level:.0%}": coverage(shown, truth, level) for level in _LEVELS}
 
 
 def _mean(rows: list[Any]) -> Any:
@@ -152,12 +199,12 @@ def _mean(rows: list[Any]) -> Any:
 def _example(task: Task, truth: Tensor) -> Example:
     image, mask, right = task.given(truth)
     within = task.within(task.pair(truth)[0], truth)
-    return Example(as_picture(image[0]), mask, right, within)
+    return Example(as_picture(image[0, :1] if is_grey(image) else image[0]), mask, right, within)
 
 
-def _middle(task: Task, model: Sampler, photo: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """Return x, y and the pixels that count of the middle of a photograph as it is trained on; None if too small."""
-    truth = as_truth(task.prepare(photo)[None])
+def _middle(task: Task, model: Sampler, photo: Tensor) -> Pair | None:
+    """Return the pair of the middle of a prepared photograph; None where it is too small, or nothing of it counts."""
+    truth = as_truth(photo[None])
     if model.size.fixed:
         sides = [side * model.scale for side in model.size.fixed]
     else:
@@ -167,7 +214,33 @@ def _middle(task: Task, model: Sampler, photo: Tensor) -> tuple[Tensor, Tensor, 
         return None
     truth = middle(truth, sides[0], sides[1])
     x, y = task.pair(truth)
-    return x, y, task.within(x, truth)
+    within = task.within(x, truth)
+    return None if within is not None and not within.any() else Pair(x, y, within)
+
+
+def calibrate(restorer: Restorer, folders: Sequence[Path], protocol: Protocol) -> Protocol:
+    """Return the protocol with the temperature at which the intervals hold what they say of photographs that neither
+    the weight has seen nor its validation: not held out, of other folders than the card's or too small for a crop.
+
+    Raises UsageError where there is none, and for masks, whose reliability is measured instead.
+    """
+    if restorer.task.levels == 2:
+        raise UsageError(f"{restorer.task.name} has no intervals to calibrate", "look at its reliability instead")
+    restorer.task.adapt(**protocol.settings)
+    photos = (photo for path in in_order(find(folders)) if (photo := _unseen(restorer, path)) is not None)
+    return replace(protocol, calibrated=Evaluation(restorer, protocol).calibrated(photos))
+
+
+def _unseen(restorer: Restorer, path: Path) -> Tensor | None:
+    card, task = restorer.card, restorer.task
+    try:
+        photo = None if held_out(path, task.held_out_share) else load(path, task)
+    except InputError:
+        return None
+    trained_on = bool({data.name for data in card.data} & {*path.parts})
+    if photo is None or not task.usable(photo) or (trained_on and min(photo.shape[1:]) >= card.recipe.train.crop):
+        return None
+    return photo
 
 
 def _given(inputs: Path | None, name: Path) -> Path | None:

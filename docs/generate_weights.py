@@ -8,6 +8,7 @@ from typing import Any
 from cflowtool.weights import WeightCard, read_card
 
 ROOT = Path(__file__).parent.parent
+FAR_OFF = 0.03
 START, END = "<!-- figures -->", "<!-- end of figures -->"
 OTHERS, OTHERS_END = "<!-- other tasks -->", "<!-- end of other tasks -->"
 HEAD = """# Weights
@@ -53,11 +54,24 @@ def facts(results: dict[str, Any]) -> dict[str, str]:
         hot = f" (temperature 1: {results['exploded_temp1']:.4%})" if "exploded_temp1" in results else ""
         found["exploded pixels"] = f"{results['exploded']:.4%}{hot}"
     if "coverage" in results:
-        inside = (f"{value:.1%} in the central {level}" for level, value in results["coverage"].items())
-        found["coverage"] = ", ".join(inside)
+        found["coverage"] = inside(results["coverage"])
+    if "calibrated" in results:
+        found["calibrated temperature"] = calibrated(**results["calibrated"])
     if "reliability" in results:
         found["expected calibration error of the probability map"] = f"{results['reliability']['error']:.4f}"
     return found
+
+
+def inside(coverage: dict[str, float]) -> str:
+    """Return how much of the truth the central intervals hold, in words."""
+    return ", ".join(f"{value:.1%} in the central {level}" for level, value in coverage.items())
+
+
+def calibrated(temperature: float, fitted_on: int, coverage: dict[str, float]) -> str:
+    """Return the temperature at which the intervals hold what they say, and what they hold of these images."""
+    off = [value - said for value, said in zip(coverage.values(), (0.5, 0.9), strict=True)]
+    unlike = "; no one temperature fits both" if off[0] * off[1] < 0 and max(map(abs, off)) > FAR_OFF else ""
+    return f"{temperature:.2f}, fitted on {fitted_on} other photographs never trained on: {inside(coverage)}{unlike}"
 
 
 def results_text(name: str, results: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """The spread, the temperature and the threshold after training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cflowtool.calibrate import (
     thresholded,
 )
 from cflowtool.metrics.segmentation import precision_recall_curve
-from cflowtool.models import CAFLOW, CNF, Draws, Sampler
+from cflowtool.models import CAFLOW, CNF, Sampler
 from cflowtool.models.caflow import CAFLOWConfig
 from cflowtool.models.cnf import CNFConfig
 from cflowtool.recipes import build
@@ -60,30 +61,22 @@ def test_the_spread_is_part_of_the_density(tiny_weight: Path) -> None:
     assert torch.allclose(torch.stack(again, 1), draws.log_prob, rtol=1e-4)
 
 
-class Noise(Sampler):
-    """y = temperature * deviation * eps, whatever x is."""
-
-    def __init__(self, deviation: float) -> None:
-        super().__init__()
-        self.deviation = deviation
-
-    def sample(self, x: torch.Tensor, n: int, temperature: float, seed: int, start: int = 0) -> Draws:
-        noise = torch.randn(1, n, 3, 24, 24, generator=torch.Generator().manual_seed(int(x.sum())))
-        return Draws(temperature * self.deviation * noise, None)
-
-
 @pytest.mark.parametrize("deviation", [0.06, 0.1, 0.14])
 def test_the_temperature_makes_samples_and_truth_exchangeable(deviation: float) -> None:
-    generator = torch.Generator().manual_seed(9)
-    pairs = [(torch.full((1,), float(k)), 0.1 * torch.randn(1, 3, 24, 24, generator=generator)) for k in range(8)]
-    assert calibrated_temperature(Noise(deviation), pairs) == pytest.approx(0.1 / deviation, rel=0.03)
+    def draw(temperature: float) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(9)
+        for _ in range(8):
+            noise = torch.randn(51, 3, 24, 24, generator=generator)
+            yield temperature * deviation * noise[1:], 0.1 * noise[0]
+
+    assert calibrated_temperature(draw) == pytest.approx(0.1 / deviation, rel=0.03)
 
 
 def test_what_has_an_injector_behind_a_shift_can_be_spread() -> None:
     sizes = {"trunk_channels": 8, "steps": 1, "width": 8}
     caflow = {**sizes, "scale": 1, "scales": 1, "condition_steps": 1, "target_steps": 1, "conditional_width": 8}
     spread = CAFLOW(CAFLOWConfig(**caflow, shift="mean")), CNF(CNFConfig(**sizes, blocks=1, shift="bicubic"))
-    rigid = CAFLOW(CAFLOWConfig(**{**caflow, "trunk_channels": 0})), CNF(CNFConfig(**sizes, blocks=1)), Noise(1)
+    rigid = CAFLOW(CAFLOWConfig(**{**caflow, "trunk_channels": 0})), CNF(CNFConfig(**sizes, blocks=1)), Sampler()
     assert all(map(can_spread, spread)) and not any(map(can_spread, rigid))
 
 

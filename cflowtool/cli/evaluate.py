@@ -68,6 +68,15 @@ class EvaluateOptions:
         bool,
         typer.Option("--held-out", help="Use only the images that training leaves out, by the hash of their names."),
     ] = False
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--calibrate",
+            metavar="DIR",
+            help="Photographs never trained on, to fit the temperature at which the intervals of samples hold "
+            "what they say; may be given again.",
+        ),
+    ] = None
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N images only.")] = None
     model: Model = None
     offline: Offline = False
@@ -88,7 +97,7 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
     (BT.601, 16-235), a border of as many pixels as the scale cropped; for pictures otherwise PSNR is over RGB, of
     inpaint also of the hole alone; for segment-vessels F-score and IoU inside the field of view. All of 8-bit images.
     """
-    from cflowtool.evaluate import Protocol
+    from cflowtool.evaluate import Protocol, calibrate
     from cflowtool.evaluate import evaluate as measure
 
     restorer = open_restorer(task, options, scale=int(options.scale) if options.scale else None)
@@ -101,6 +110,8 @@ def evaluate(task: TaskName, data: Folder, options: EvaluateOptions) -> None:
             bar.update(shown, completed=done, total=of, description=escape(name, 40))
 
         protocol = Protocol(*_drawn(restorer, options), options.seed, held_out=options.held_out, settings=settings)
+        if folders := options.calibrate:
+            protocol = process.aside(lambda: calibrate(restorer, folders, protocol))
         found = process.aside(lambda: measure(restorer, data, protocol, options.input, options.limit, observe))
     if options.json:
         console.emit(found)

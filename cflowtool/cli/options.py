@@ -245,7 +245,10 @@ SkipExisting = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=KEEP)]
 Mean = Annotated[bool, typer.Option("--mean", help="Write the mean of the samples, too.", rich_help_panel=KEEP)]
 Std = Annotated[
-    bool, typer.Option("--std", help="Write a map of the samples' spread, with its scale.", rich_help_panel=KEEP)
+    bool,
+    typer.Option(
+        "--std", help="Write a map of the samples' spread; for the error to expect, at --temp 1.", rich_help_panel=KEEP
+    ),
 ]
 Sheet = Annotated[bool, typer.Option("--sheet", help="Write all samples on one sheet.", rich_help_panel=KEEP)]
 ReportFile = Annotated[

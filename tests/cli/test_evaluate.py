@@ -68,3 +68,13 @@ def test_held_out_takes_what_training_leaves_out(cflow, photo: Photo, small_weig
     [found] = cflow(*words, "--held-out").objects
     named = {row["image"] for row in found["per_image"]}
     assert named == {path.name for path in Path("truth").iterdir() if held_out(path)} and 0 < len(named) < 40
+
+
+def test_the_temperature_of_intervals_is_fitted_on_other_photographs(cflow, photo: Photo, small_weights) -> None:
+    for name in ("truth/a.png", "others/b.png", "others/c.png"):
+        photo(Path(name), 24, 28, seed=ord(name[-5]))
+    words = ("evaluate", "denoise", "--data", "truth", "--sigma", 25, "--samples", 1, "--model")
+    result = cflow(*words, small_weights["denoise"], "--calibrate", "others", "--json")
+    [found] = result.objects
+    assert found["calibrated"]["fitted_on"] == 2 and found["calibrated"]["coverage"].keys() == {"50%", "90%"}
+    assert cflow(*words, small_weights["denoise"], "--calibrate", "nowhere").code == 2
