@@ -17,7 +17,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speed_commands import folder_row, photo_rows, start_rows, whole_row
 from speed_page import page
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,33 +40,8 @@ from cflowtool.models import Density, Sampler
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 PAGE = ROOT / "docs" / "performance.md"
-SIDE, BATCH, SAMPLES, PHOTO, SMALL, COUNT = 64, 8, 10, 512, 64, 200
+SIDE, BATCH, SAMPLES = 64, 8, 10
 PARTS = ("use", "train", "recompute")
-COMMANDS = {
-    "denoise-cnf": ["denoise"],
-    "super-resolve-cnf-x2": ["super-resolve"],
-    "super-resolve-cnf-x4": ["super-resolve", "--scale", "4"],
-    "colorize-caflow": ["colorize"],
-    "segment-vessels-cnf": ["segment-vessels", "--fov", "none"],
-}
-BUSY = """
-import atexit, sys, time
-from cflowtool.models import MODELS
-spent = [0.0]
-def timed(call):
-    def inner(*args):
-        started = time.perf_counter()
-        try:
-            return call(*args)
-        finally:
-            spent[0] += time.perf_counter() - started
-    return inner
-for kind in MODELS.values():
-    kind.encode, kind.decode = timed(kind.encode), timed(kind.decode)
-atexit.register(lambda: print("busy", spent[0], file=sys.stderr))
-from cflowtool.cli.main import main
-main()
-"""
 
 
 class Calls(TorchDispatchMode):
@@ -194,44 +169,6 @@ def measure(name: str, part: str, device: torch.device, threads: int, precision:
     return row | {"works": found}
 
 
-def timed_command(arguments: list[str], threads: int, start: list[str]) -> tuple[float, str]:
-    """Return the wall time from start to end, and what stood on stderr, of one command."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *start, *arguments], env=environment, capture_output=True, text=True, check=True
-    )
-    return time.perf_counter() - started, done.stderr
-
-
-def commands(threads: int, quick: bool) -> list[dict[str, Any]]:
-    """Return rows for whole commands: start-up alone, one photo with every weight, a folder of small images."""
-    from PIL import Image
-
-    rows, repeats = [], 1 if quick else 5
-    start = {"--help": ["-m", "cflowtool", "--help"], "import torch": ["-c", "import torch"]}
-    for name, words in start.items():
-        seconds = statistics.median(timed_command([], threads, words)[0] for _ in range(repeats))
-        rows.append({"name": name, "part": "start", "device": "cpu", "threads": threads, "seconds": seconds})
-    with tempfile.TemporaryDirectory() as folder:
-        photo, many, out = Path(folder) / "photo.png", Path(folder) / "many", Path(folder) / "out"
-        many.mkdir()
-        pixels = (255 * smooth(1, 3, PHOTO, PHOTO)[0].permute(1, 2, 0)).byte().numpy()
-        Image.fromarray(pixels).save(photo)
-        for k in range(COUNT // (10 if quick else 1)):
-            Image.fromarray(pixels[k : k + SMALL, k : k + SMALL]).save(many / f"{k:03}.png")
-        for name, words in COMMANDS.items():
-            line = [*words, str(photo), "-o", str(out), "--overwrite"]
-            found = [timed_command(line, threads, ["-m", "cflowtool"])[0] for _ in range(repeats)]
-            rows.append({"name": name, "part": "photo", "device": "cpu", "threads": threads})
-            rows[-1]["seconds"] = statistics.median(found)
-        seconds, text = timed_command(["denoise", str(many), "-o", str(out), "--overwrite"], threads, ["-c", BUSY])
-        busy = float(next(line for line in reversed(text.splitlines()) if line.startswith("busy ")).split()[1])
-        row = {"name": "denoise-cnf", "part": "folder", "device": "cpu", "threads": threads, "seconds": seconds}
-        rows.append(row | {"images": len(list(many.iterdir())), "busy": busy / seconds})
-    return rows
-
-
 def keep(rows: list[dict[str, Any]]) -> None:
     """Put rows into the results, in the place of those of the same work."""
     key = ("name", "part", "device", "threads", "precision")
@@ -256,10 +193,21 @@ def in_a_process(arguments: list[str], threads: int) -> None:
         keep([json.loads(done.stdout)])
 
 
+def of_commands(chosen: argparse.Namespace, wanted: list[str]) -> None:
+    """Measure whole commands, as far as they are wanted."""
+    for threads in chosen.threads:
+        if "commands" in wanted:
+            repeats = 1 if chosen.quick else 5
+            keep([*start_rows(threads, repeats), *photo_rows(threads, repeats), folder_row(threads, chosen.quick)])
+        if "whole" in wanted:
+            for name, precision in itertools.product(("denoise-cnf", "super-resolve-cnf-x2"), chosen.precision):
+                keep([whole_row(name, threads, precision)])
+
+
 def options() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="recipes or weights, or: commands")
+    parser.add_argument("--only", nargs="+", help="recipes or weights; commands; whole")
     parser.add_argument("--quick", action="store_true", help="each work once after a first time")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
@@ -280,15 +228,13 @@ def main() -> None:
             sys.exit(f"{name}: {error}")
         print(json.dumps(row))
         return
-    wanted = [] if chosen.page else chosen.only or [*names(), "commands"]
+    wanted = [] if chosen.page else chosen.only or [*names(), "commands", "whole"]
     quick = ["--quick"] if chosen.quick else []
     places = [("cpu", threads) for threads in chosen.threads] + [("cuda", 1)] * torch.cuda.is_available()
-    for name, (device, threads) in itertools.product([n for n in wanted if n != "commands"], places):
+    for name, (device, threads) in itertools.product([n for n in wanted if n not in ("commands", "whole")], places):
         for part, precision in itertools.product(chosen.parts, chosen.precision):
             in_a_process([*quick, "--row", name, part, device, str(threads), precision], threads)
-    if "commands" in wanted:
-        for threads in chosen.threads:
-            keep(commands(threads, chosen.quick))
+    of_commands(chosen, wanted)
     PAGE.write_text(page(json.loads(RESULTS.read_text("utf-8"))["rows"]), "utf-8")
 
 

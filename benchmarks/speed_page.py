@@ -82,22 +82,42 @@ def model_table(rows: Sequence[Row]) -> str:
 
 def command_tables(rows: Sequence[Row]) -> str:
     """Return the times of whole commands."""
+    rows = sorted(rows, key=lambda row: row["threads"])
     text = "\n## Whole commands, from start to files on disk\n\n"
-    head = ["command", "threads", "seconds"]
-    names = {"start": "{name}", "photo": "one 512 x 512 photo, {name}"}
-    lines = [
-        [names[r["part"]].format(**r), str(r["threads"]), number(r["seconds"])] for r in rows if r["part"] in names
-    ]
-    text += table(head, lines) if lines else ""
+    names = {"start": "`{name}`", "photo": "one 512 x 512 photo, {name}"}
+    shown = [row for row in rows if row["part"] in names]
+    times: dict[str, dict[int, float]] = {}
+    for row in shown:
+        times.setdefault(names[row["part"]].format(**row), {})[row["threads"]] = row["seconds"]
+    threads = sorted({row["threads"] for row in shown})
+    lines = [[name, *(number(found.get(k)) for k in threads)] for name, found in times.items()]
+    text += table(["seconds", *(f"{k} thread{'s' * (k > 1)}" for k in threads)], lines) if lines else ""
     for row in (row for row in rows if row["part"] == "folder"):
-        rate = row["images"] / row["seconds"]
-        text += (
-            f"\nA folder of {row['images']} images of 64 x 64 pixels through {row['name']}, {row['threads']} threads:"
-        )
-        text += (
-            f" {number(rate)} images a second, start-up included, {100 * row['busy']:.0f} % of the time in the model.\n"
-        )
-    return text
+        what = f"{row['images']} images of 64 x 64 pixels through {row['name']}, {row['threads']} threads"
+        share = f"{100 * row['busy']:.0f} % of the time in the model"
+        rate = number(row["images"] / row["seconds"])
+        text += f"\nA folder of {what}: {rate} images a second, start-up included, {share}.\n"
+    return text + whole_table([row for row in rows if row["part"] == "whole"])
+
+
+def whole_table(rows: Sequence[Row]) -> str:
+    """Return where the time of large pictures goes."""
+    if not rows:
+        return ""
+    stages = ("imports", "load", "read", "encode", "decode", "restore", "write")
+    head = ["model", "threads", "precision", "seconds", "megapixels/s", "peak GiB", "imports", "weight", "reading"]
+    head += ["encoding", "decoding", "joining tiles", "writing", "rest"]
+    lines = []
+    for row in rows:
+        spent = {name: row["stages"].get(name, 0.0) for name in stages}
+        spent["restore"] -= spent["encode"] + spent["decode"]
+        rest = row["seconds"] - sum(spent.values())
+        rate, peak = row["megapixels"] / row["seconds"], row["peak_mebibytes"] / 2**10
+        figures = [row["seconds"], rate, peak, *spent.values(), rest]
+        lines.append([row["name"], str(row["threads"]), row["precision"], *(number(max(0.0, f), 2) for f in figures)])
+    text = "\n## A picture of 4000 x 3000 pixels: where the time goes\n\nSeconds; megapixels are those of the input, "
+    text += "peak memory that of the process that computes (another decodes the input).\n\n"
+    return text + table(head, lines)
 
 
 def page(rows: Sequence[Row]) -> str:

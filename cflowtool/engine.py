@@ -21,7 +21,7 @@ from .tiles import Box, Tile, crop, mirror_to, pad_to_multiple, plan, plan_fixed
 
 # Bytes that a context and one sample's decoding take for each pixel of the result (docs/decisions/tiles.md).
 _CONTEXT_BYTES = 600
-_DECODE_BYTES = 1000
+_DECODE_BYTES = 350
 _PIXEL_BYTES = _CONTEXT_BYTES + _DECODE_BYTES
 # What a tile may take: the same everywhere, so that a picture has the same tiles on every machine that has the memory.
 _BUDGET = 2**30
@@ -170,7 +170,10 @@ class Engine:
         if batch > 1 or self.device.type == "cpu":
             # Each sample an image of its own: layouts, and with them the bits, stay those of a sample alone.
             noise = [self._moved(e.repeat(batch, 1, 1, 1))[:, None] for e in noise]
-            context = tuple(self._moved(entry.repeat_interleave(len(samples), 0)) for entry in context)
+            # One sample's context is taken as it is: a copy of a large tile's costs as much memory again.
+            if len(samples) > 1:
+                context = tuple(entry.repeat_interleave(len(samples), 0) for entry in context)
+            context = tuple(self._moved(entry) for entry in context)
         else:
             noise = [e[None] for e in noise]
         with self.computing(tile):

@@ -106,4 +106,4 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if code in UNFINISHED:
         process.leave(code)
-    sys.exit(code)
+    process.end(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -75,6 +76,14 @@ def leave(code: int) -> None:
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(code)
+
+
+def end(code: int) -> None:
+    """Ends the process after all that is registered for its end, without taking torch apart, which takes 0.4 s."""
+    if "torch" in sys.modules:
+        atexit._run_exitfuncs()
+        leave(code)
+    sys.exit(code)
 
 
 def keep_buffers() -> bool:

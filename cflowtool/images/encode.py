@@ -19,6 +19,8 @@ from cflowtool.images.picture import Array, Picture
 Encoder = Callable[[Picture, dict[str, str], int], bytes]
 EXIF_LIMIT_JPEG = 65533
 DEFLATE, HORIZONTAL, STRAIGHT_ALPHA = 8, 2, 2
+# Of photographs level 6 takes 2.6 times as long and saves 2 % more.
+LEVEL = 4
 
 
 def png(picture: Picture, text: dict[str, str], quality: int) -> bytes:
@@ -28,7 +30,7 @@ def png(picture: Picture, text: dict[str, str], quality: int) -> bytes:
         entries.add_text(key, value)
     if picture.xmp:
         entries.add(b"iTXt", xmp.PNG_CHUNK + picture.xmp)
-    values, extras = _joined(picture), {**_profiles(picture), "pnginfo": entries}
+    values, extras = _joined(picture), {**_profiles(picture), "pnginfo": entries, "compress_level": LEVEL}
     if picture.bits == 8 or values.shape[2] == 1:
         return _save(values, "PNG", **extras)
     if values.shape[2] == 2:
@@ -64,7 +66,7 @@ def tiff(picture: Picture, text: dict[str, str], quality: int) -> bytes:
         picture.note("TIFF at 16 bits with alpha was written as RGBA.")
         values = values[..., [0, 0, 0, 1]]
     difference = np.diff(values, axis=1, prepend=values.dtype.type(0))
-    strip = zlib.compress(difference.astype(values.dtype.newbyteorder("<")).tobytes())
+    strip = zlib.compress(difference.astype(values.dtype.newbyteorder("<")).tobytes(), LEVEL)
     folder = TiffImagePlugin.ImageFileDirectory_v2()
     tags = parsed(described(picture.exif, text))
     folder.update({tag: value for tag, value in tags.items() if tag not in {*SUB_FOLDERS, *LAYOUT}})
@@ -119,7 +121,7 @@ def _save(values: Array, name: str, **options: Any) -> bytes:
 def _wide_colour(values: Array, extras: dict[str, Any]) -> bytes:
     """OpenCV's pixels, with the chunks of Pillow's metadata after the header."""
     order = [2, 1, 0, 3][: values.shape[2]]
-    done, pixels = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    done, pixels = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, LEVEL])
     if not done:
         raise OSError("OpenCV could not encode it")
     carrier = _save(np.zeros((1, 1, 3), np.uint8), "PNG", **extras)

@@ -1,8 +1,9 @@
 """The loop over the inputs; what it writes is tested through the shell in tests/cli/test_super_resolve.py."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,21 @@ JOBS = [Job(Path("a.png"), Path("a")), Job(Path("b.png"), Path("b"))]
 PLAN = Plan(Settings(samples=2, temperature=0.8, std=True), Outputs(Path("out"), many=True), maps=("std",))
 
 
+def fail(restorer: Restorer, monkeypatch: pytest.MonkeyPatch, errors: Iterator[Exception]) -> None:
+    """Make the restorer raise these errors, one a picture; pictures that were read in time go to it together."""
+
+    def together(*_: object) -> None:
+        raise RuntimeError("one of them")
+
+    def alone(*_: object) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(restorer, "restore_many", together)
+    monkeypatch.setattr(restorer, "restore", alone)
+
+
 def test_an_error_of_one_input_is_an_outcome(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    errors = iter([CflowError("not finite", "lower it"), RuntimeError("memory")])
-    monkeypatch.setattr(restorer, "restore", lambda *_: (_ for _ in ()).throw(next(errors)))
+    fail(restorer, monkeypatch, iter([CflowError("not finite", "lower it"), RuntimeError("memory")]))
     first, second = run(JOBS, restorer, PLAN)
     assert [str(first.error), str(second.error)] == ["a.png: not finite", "b.png: RuntimeError: memory"]
     assert isinstance(second.error, InputError)
@@ -45,7 +58,7 @@ def test_an_error_of_one_input_is_an_outcome(restorer: Restorer, monkeypatch: py
 def test_an_error_of_all_inputs_stops(
     restorer: Restorer, monkeypatch: pytest.MonkeyPatch, kind: type[CflowError]
 ) -> None:
-    monkeypatch.setattr(restorer, "restore", lambda *_: (_ for _ in ()).throw(kind("full", "tidy")))
+    fail(restorer, monkeypatch, repeat(kind("full", "tidy")))
     with pytest.raises(kind, match="full"):
         next(run(JOBS, restorer, PLAN))
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -63,3 +65,15 @@ def test_work_aside_gives_its_result_or_its_error_and_keeps_the_number_of_thread
     assert found[0] != here and found[1] == torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
         process.aside(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("loaded", ["torch", "json"])
+def test_the_end_comes_after_all_that_waits_for_it(loaded: str) -> None:
+    code = (
+        f"import atexit, sys, types; sys.modules.setdefault('{loaded}', types.ModuleType('{loaded}'))\n"
+        "from cflowtool.cli import process\n"
+        "atexit.register(lambda: print('last'))\n"
+        "print('first'); process.end(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "first\nlast\n")
