@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from ..nets.condition import ConditionNet
 from .gaussian import Latent
+from .injected import InjectedSteps
 from .linear import cancelling, wavelet_transitions
-from .pyramid import Chain, Context, conditional_step
+from .pyramid import Chain, Context
 from .squeeze import Squeeze
 
 
@@ -36,30 +37,34 @@ class ConditionalBlock(nn.Module):
         self.squeeze = Squeeze()
         self.transitions = Chain(wavelet_transitions(channels, self.transition_steps))
         starts = cancelling(inner, steps)
-        self.steps = Chain([conditional_step(inner, width, scale_bound, shift_bound, start) for start in starts])
+        self.steps = InjectedSteps(inner, width, starts, scale_bound, shift_bound)
         self.net = ConditionNet(4 * known, 4 * drawn, steps, inner, width)
         self.drawn = drawn
+        self.shares = [2 * steps * inner, steps * width]
 
     def known(self, d: Tensor) -> Tensor:
         """Return what d_j (B, known, h, w) decides of the context, at (h / 2, w / 2)."""
         hidden = self.net.hidden(F.pixel_unshuffle(d, 2))
-        return hidden if self.drawn else self.net(hidden)
+        return hidden if self.drawn else torch.cat([part.to(d.dtype) for part in self.net(hidden)], 1)
 
-    def context(self, known: Tensor, drawn: Tensor) -> Tensor:
-        """Return the steps' context."""
-        return self.net(known, F.pixel_unshuffle(drawn, 2)) if self.drawn else known
+    def context(self, known: Tensor, drawn: Tensor) -> Context:
+        """Return the steps' context, the injectors' share and the couplings'."""
+        context: Context = self.net(known, F.pixel_unshuffle(drawn, 2)) if self.drawn else known.split(self.shares, 1)
+        return context
 
-    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Return f_j(y), (B, 4C, h / 2, w / 2), and its log-det (B,)."""
-        y, first = self.transitions(self.squeeze(y, context)[0], context[:, :0])
-        y, second = self.steps(y, context)
+        nothing = y[:, :0]
+        y, first = self.transitions(self.squeeze(y, nothing)[0], nothing)
+        y, second = self.steps(y, *context)
         return y, first + second
 
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Return f_j^-1(z), (B, C, h, w), and its log-det (B,)."""
-        z, second = self.steps.inverse(z, context)
-        z, first = self.transitions.inverse(z, context[:, :0])
-        return self.squeeze.inverse(z, context)[0], first + second
+        z, second = self.steps.inverse(z, *context)
+        nothing = z[:, :0]
+        z, first = self.transitions.inverse(z, nothing)
+        return self.squeeze.inverse(z, nothing)[0], first + second
 
 
 class Component(nn.Module):
@@ -73,7 +78,7 @@ class Component(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
-    def _contexts(self, known: Context, lower: Latent) -> list[Tensor]:
+    def _contexts(self, known: Context, lower: Latent) -> list[Context]:
         return [block.context(k, low) for block, k, low in zip(self.blocks, known, lower, strict=True)]  # type: ignore[operator]
 
     def forward(self, y: Tensor, known: Context, lower: Latent) -> tuple[Latent, Tensor]:

@@ -146,15 +146,35 @@ class ConditionalStep(nn.Module):
         return y, log_det + log_det_coupling
 
 
+class HeadedStep(nn.Module):
+    """A step given features instead of maps, which a ``head`` makes of them; it says nothing of whose the head is."""
+
+    def __init__(self, step: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.step, self.head = step, head
+
+    def forward(self, y: Tensor, vectors: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and log|det dz/dy|, (B,)."""
+        z, log_det = self.step(y, vectors, self.head(features))
+        return z, log_det
+
+    def inverse(self, z: Tensor, vectors: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y and log|det dy/dz|, (B,)."""
+        y, log_det = self.step.inverse(z, vectors, self.head(features))  # type: ignore[operator]
+        return y, log_det
+
+
 class ConditionalLevel(nn.Module):
     """Squeeze -> K conditional steps -> split, whose half is Gaussian given the other; the last level keeps nothing.
 
-    ``vectors`` (B or 1, sum(vector_shares), 1, 1) and ``maps`` (B or 1, sum(map_shares), H/2, W/2) are those of the
-    steps in their order, then the split's; ``vector_groups`` tells the steps' own parts apart. With ``recompute``
-    training keeps nothing of what the steps compute (see cflowtool.flows.recompute).
+    ``vectors`` (B or 1, sum(vector_shares), 1, 1) are those of the steps in their order, whose own parts
+    ``vector_groups`` tells apart; ``maps`` (B or 1, map_shares[k], H/2, W/2) are the steps' and then the split's. With
+    ``recompute`` training keeps nothing of what the steps compute (see cflowtool.flows.recompute); where there are
+    ``heads``, one a map, it is given features that they make the maps of, and keeps nothing of these either.
     """
 
     recompute = False
+    heads: tuple[nn.Module, ...] = ()
 
     def __init__(self, channels: int, steps: int, width: int, last: bool) -> None:
         super().__init__()
@@ -168,40 +188,39 @@ class ConditionalLevel(nn.Module):
         self.vector_shares = [step.affine.context_channels for step in made]
         self.map_shares = [width] * (steps if last else steps + 1)
 
-    def forward(self, y: Tensor, vectors: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, y: Tensor, vectors: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the half that goes on (B, kept, H/2, W/2), the noise (B, split, H/2, W/2) and the log-det, (B,)."""
-        y, log_det = self.squeeze(y, maps)
-        shares = maps.split(self.map_shares, 1)
-        contexts = list(zip(vectors.split(self.vector_shares, 1), shares, strict=False))
+        y, log_det = self.squeeze(y, vectors)
+        contexts = list(zip(vectors.split(self.vector_shares, 1), maps, strict=False))
         if self.recompute and self.training and torch.is_grad_enabled():
-            y, log_det = recomputed(list(self.steps), y, contexts)
-            contexts = []
+            headed = [HeadedStep(*pair) for pair in zip(self.steps, self.heads, strict=False)]
+            y, log_det = recomputed(headed or list(self.steps), y, contexts)
+            contexts, maps = [], (*maps[:-1], self.heads[-1](maps[-1]) if headed else maps[-1])
         for step, context in zip(self.steps, contexts, strict=False):
             y, change = step(y, *context)
             log_det = log_det + change
         if self.prior is not None:
-            y, change = self.prior(y, shares[-1])
+            y, change = self.prior(y, maps[-1])
             log_det = log_det + change
         kept, eps = y.split((self.kept, self.split), 1)
         return kept, eps, log_det
 
-    def inverse(self, kept: Tensor, eps: Tensor, vectors: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, kept: Tensor, eps: Tensor, vectors: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return y (B, C, H, W) and log|det dy / d(kept, eps)|, (B,)."""
         y, log_det = torch.cat((kept, eps), 1), eps.new_zeros(eps.shape[0])
-        shares = maps.split(self.map_shares, 1)
         if self.prior is not None:
-            y, log_det = self.prior.inverse(y, shares[-1])
-        steps = list(zip(self.steps, vectors.split(self.vector_shares, 1), shares, strict=False))
+            y, log_det = self.prior.inverse(y, maps[-1])
+        steps = list(zip(self.steps, vectors.split(self.vector_shares, 1), maps, strict=False))
         for step, vector, share in reversed(steps):
             y, change = step.inverse(y, vector, share)
             log_det = log_det + change
-        return self.squeeze.inverse(y, maps)[0], log_det
+        return self.squeeze.inverse(y, vectors)[0], log_det
 
 
 class ConditionalPyramid(nn.Module):
     """L levels of squeeze -> K conditional steps -> split; what is left in the end is standard normal noise.
 
-    ``context`` is vectors and maps of the first level, then of the second, and so on. H and W are multiples of 2^L.
+    ``context`` is vectors and all maps of the first level, then of the second, and so on. H and W are multiples of 2^L.
     """
 
     def __init__(self, channels: int, levels: int, steps: int, width: int) -> None:
@@ -214,11 +233,16 @@ class ConditionalPyramid(nn.Module):
         widths: list[int] = [level.split for level in self.levels]  # type: ignore[misc]
         return [(c, height >> i, width >> i) for i, c in enumerate(widths, 1)]
 
+    def _of_levels(self, context: Context) -> list[Context]:
+        counts: list[int] = [1 + len(level.map_shares) for level in self.levels]  # type: ignore[arg-type]
+        starts = [sum(counts[:k]) for k in range(len(counts))]
+        return [context[start : start + count] for start, count in zip(starts, counts, strict=True)]
+
     def forward(self, y: Tensor, context: Context) -> tuple[Latent, Tensor]:
         """Return the noise of every level and log|det d eps / d y|, (B,)."""
         log_det, latent = y.new_zeros(y.shape[0]), []
-        for level, vectors, maps in zip(self.levels, context[::2], context[1::2], strict=True):
-            y, eps, change = level(y, vectors, maps)
+        for level, given in zip(self.levels, self._of_levels(context), strict=True):
+            y, eps, change = level(y, *given)
             latent.append(eps)
             log_det = log_det + change
         return tuple(latent), log_det
@@ -226,8 +250,8 @@ class ConditionalPyramid(nn.Module):
     def inverse(self, eps: Latent, context: Context) -> tuple[Tensor, Tensor]:
         """Return y and log|det d y / d eps|, (B,)."""
         y, log_det = eps[-1][:, :0], eps[0].new_zeros(eps[0].shape[0])
-        levels = list(zip(self.levels, eps, context[::2], context[1::2], strict=True))
-        for level, noise, vectors, maps in reversed(levels):
-            y, change = level.inverse(y, noise, vectors, maps)  # type: ignore[operator]
+        levels = list(zip(self.levels, eps, self._of_levels(context), strict=True))
+        for level, noise, given in reversed(levels):
+            y, change = level.inverse(y, noise, *given)  # type: ignore[operator]
             log_det = log_det + change
         return y, log_det

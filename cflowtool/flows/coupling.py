@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.coupling import CouplingNet
-from .transform import Transform, bounded, total
+from .transform import Transform, total
 
 
 class AffineCoupling(Transform):
@@ -17,32 +17,39 @@ class AffineCoupling(Transform):
     net's first convolution that depends on x alone.
     """
 
-    bounds: Tensor
-
     def __init__(self, channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0) -> None:
         super().__init__()
         self.kept = channels // 2
         self.changed = channels - self.kept
         self.context_channels = width
+        self.scale_bound, self.shift_bound = scale_bound, shift_bound
         bounds = torch.tensor([scale_bound, shift_bound]).repeat_interleave(self.changed)
-        self.register_buffer("bounds", bounds[:, None, None], persistent=False)
-        self.net = CouplingNet(self.kept, width, 2 * self.changed)
+        self.net = CouplingNet(self.kept, width, 2 * self.changed, bounds)
 
-    def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = bounded(self.net(kept, context), self.bounds).chunk(2, 1)
-        return log_scale, shift
+    def _shares(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s and t as shares of their bounds."""
+        scale, shift = self._answer(kept, context).chunk(2, 1)
+        return scale, shift
+
+    def _answer(self, kept: Tensor, context: Tensor) -> Tensor:
+        answer: Tensor = self.net(kept, context)
+        return answer
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [exp(s) y0 + t, y1] and sum(s), (B,)."""
         changed, kept = y.split((self.changed, self.kept), 1)
-        log_scale, shift = self._scale_and_shift(kept, context)
-        return torch.cat((torch.addcmul(shift, changed, log_scale.exp()), kept), 1), total(log_scale, y.shape[0])
+        scale, shift = self._shares(kept, context)
+        log_scale = self.scale_bound * scale
+        changed = torch.add(changed * log_scale.exp(), shift, alpha=self.shift_bound)
+        return torch.cat((changed, kept), 1), total(log_scale, y.shape[0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [(z0 - t) exp(-s), z1] and -sum(s), (B,)."""
         changed, kept = z.split((self.changed, self.kept), 1)
-        log_scale, shift = self._scale_and_shift(kept, context)
-        return torch.cat(((changed - shift) * (-log_scale).exp(), kept), 1), -total(log_scale, z.shape[0])
+        scale, shift = self._shares(kept, context)
+        log_scale = -self.scale_bound * scale
+        changed = torch.sub(changed, shift, alpha=self.shift_bound) * log_scale.exp()
+        return torch.cat((changed, kept), 1), total(log_scale, z.shape[0])
 
 
 class UnconditionalCoupling(AffineCoupling):
@@ -53,5 +60,6 @@ class UnconditionalCoupling(AffineCoupling):
         self.context_channels = 0
         self.bias = nn.Parameter(torch.zeros(1, width, 1, 1))
 
-    def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return super()._scale_and_shift(kept, self.bias)
+    def _answer(self, kept: Tensor, context: Tensor) -> Tensor:
+        answer: Tensor = self.net(kept, None, self.bias)
+        return answer

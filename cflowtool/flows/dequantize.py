@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..nets.condition import ConditionNet
 from .gaussian import standard_normal_log_prob
-from .pyramid import Chain, conditional_step
+from .injected import InjectedSteps
 from .squeeze import Squeeze
 from .transform import total
 
@@ -47,7 +47,7 @@ class VariationalDequantizer(nn.Module):
         self.binary, self.levels = binary, levels
         inner = 4 * channels
         self.squeeze = Squeeze()
-        self.flow = Chain([conditional_step(inner, width) for _ in range(steps)])
+        self.flow = InjectedSteps(inner, width, [None] * steps)
         self.net = ConditionNet(4 * condition_channels, inner, steps, inner, width)
 
     def condition(self, features: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class VariationalDequantizer(nn.Module):
         """Return v (B, C, H, W) and log q(v|y, x), (B,), of y and noise eps (B, C, H, W)."""
         nothing = y.new_zeros(1, 0, 1, 1)
         context = self.net(condition, 2 * self.squeeze(y, nothing)[0] - 1)
-        u, log_det = self.flow(self.squeeze(eps, nothing)[0], context)
+        u, log_det = self.flow(self.squeeze(eps, nothing)[0], *context)
         u, _ = self.squeeze.inverse(u, nothing)
         v, log_slope = self._spread(y, u)
         return v, standard_normal_log_prob(eps) - log_det - total(log_slope, y.shape[0])

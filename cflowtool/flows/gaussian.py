@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from .transform import Transform, bounded, total
 
 Latent = tuple[Tensor, ...]
 _LARGEST_SIDE, _SMALLEST_SIDE, _MOST_VALUES = 64, 4, 2**17
+_BLOCKS_KEPT = 64
 
 
 def standard_normal_log_prob(eps: Tensor) -> Tensor:
@@ -52,6 +54,21 @@ class ConditionalSplitPrior(Transform):
         return torch.cat((kept, torch.addcmul(mean, split, log_scale.exp())), 1), total(log_scale, z.shape[0])
 
 
+def _side(channels: int) -> int:
+    side = _LARGEST_SIDE
+    while side > _SMALLEST_SIDE and channels * side**2 > _MOST_VALUES:
+        side //= 2
+    return side
+
+
+# The next image of a folder and the next tile, whose margin overlaps this one's, want the same blocks.
+@lru_cache(maxsize=_BLOCKS_KEPT)
+def _block(seed: int, sample: int, level: int, channels: int, row: int, column: int) -> Tensor:
+    key = hashlib.sha256(f"{seed}/{sample}/{level}/{row}/{column}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+    return torch.randn(channels, _side(channels), _side(channels), generator=generator)
+
+
 class NoiseField:
     """Standard normal noise over an unbounded grid, the same numbers whatever part of it is asked for.
 
@@ -64,26 +81,15 @@ class NoiseField:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    @staticmethod
-    def _side(channels: int) -> int:
-        side = _LARGEST_SIDE
-        while side > _SMALLEST_SIDE and channels * side**2 > _MOST_VALUES:
-            side //= 2
-        return side
-
-    def _block(self, sample: int, level: int, channels: int, row: int, column: int) -> Tensor:
-        key = hashlib.sha256(f"{self.seed}/{sample}/{level}/{row}/{column}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
-        return torch.randn(channels, self._side(channels), self._side(channels), generator=generator)
-
     def draw(self, sample: int, level: int, channels: int, top: int, left: int, height: int, width: int) -> Tensor:
         """Return the noise (channels, height, width) of a rectangle whose corner is (top, left)."""
-        side = self._side(channels)
+        side = _side(channels)
         rows = range(top // side, -(-(top + height) // side))
         columns = range(left // side, -(-(left + width) // side))
-        grid = torch.cat([torch.cat([self._block(sample, level, channels, r, c) for c in columns], 2) for r in rows], 1)
+        grid = [[_block(self.seed, sample, level, channels, r, c) for c in columns] for r in rows]
+        whole = torch.cat([torch.cat(row, 2) for row in grid], 1) if len(rows) * len(columns) > 1 else grid[0][0]
         top, left = top - rows.start * side, left - columns.start * side
-        return grid[:, top : top + height, left : left + width]
+        return whole[:, top : top + height, left : left + width].clone()
 
     def latent(
         self, samples: Sequence[int], shapes: Sequence[tuple[int, int, int]], corners: Sequence[tuple[int, int]]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from ..nets.convolution import convolve
+from ..nets.convolution import Arranged, convolve
+from ..nets.prepared import Preparable
 from .actnorm import ActNorm
 from .transform import Transform, total_constant
 
+Parts = tuple[Tensor, Tensor | None, Tensor, Arranged | None]
 
-def _exact(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, enabled=False)
+
+def _exact(device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def rotation(channels: int) -> Tensor:
@@ -43,16 +47,14 @@ def cancelling(channels: int, count: int) -> list[Tensor]:
     return [after @ before.T for before, after in zip(bases, [*bases[1:], bases[0]], strict=True)]
 
 
-class Affine1x1(Transform):
+class Affine1x1(Transform, Preparable):
     """z = W y + c at every position, of a matrix and an offset that are made of the parameters alone.
 
-    ``prepare`` makes them and the inverse once, for a model that is used. A parameter that is changed in place, by an
-    optimiser or by loading, makes that void.
+    ``prepare`` makes them and the inverse once, for a model that is used.
     """
 
     per_position: Tensor
     _CONSTANTS = ("there", "there_offset", "back", "back_offset", "per_position")
-    _made_of: tuple[tuple[Tensor, int], ...] = ()
 
     def _there(self) -> tuple[Tensor, Tensor | None]:
         """Return W (C, C) and c (C,)."""
@@ -66,35 +68,30 @@ class Affine1x1(Transform):
         """Return log|det W|, a number."""
         raise NotImplementedError
 
-    @property
-    def prepared(self) -> bool:
-        """Whether what forward and inverse need has been made already, of the parameters as they are."""
-        versions = [parameter._version == version for parameter, version in self._made_of]
-        return bool(versions) and all(versions) and not self.training
-
-    @torch.no_grad()
-    def prepare(self) -> None:
-        """Make the matrices and the log-determinant once."""
+    def make(self) -> None:
+        """Keep the matrices, their arrangements and the log-determinant."""
         for name, value in zip(self._CONSTANTS, (*self._there(), *self._back(), self._log_det()), strict=True):
             self.register_buffer(name, value, persistent=False)
-        self._made_of = tuple((parameter, parameter._version) for parameter in self.parameters())
+        self._arranged = {"there": Arranged(), "back": Arranged()}
 
-    def _of(self, name: str, made: Callable[[], tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _of(self, name: str, made: Callable[[], tuple[Tensor, Tensor | None]]) -> Parts:
         if self.prepared:
-            return getattr(self, name), getattr(self, f"{name}_offset"), self.per_position
-        return *made(), self._log_det()
+            return getattr(self, name), getattr(self, f"{name}_offset"), self.per_position, self._arranged[name]
+        return *made(), self._log_det(), None
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return W y + c and its log-det (B,)."""
         with _exact(y.device):
-            matrix, offset, per_position = self._of("there", self._there)
-            return convolve(y, matrix[:, :, None, None], offset), total_constant(per_position, y)
+            matrix, offset, per_position, arranged = self._of("there", self._there)
+            z = convolve(y, matrix[:, :, None, None], offset, arranged=arranged)
+            return z, total_constant(per_position, y)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return W^-1 (z - c) and its log-det (B,)."""
         with _exact(z.device):
-            matrix, offset, per_position = self._of("back", self._back)
-            return convolve(z, matrix[:, :, None, None], offset), total_constant(-per_position, z)
+            matrix, offset, per_position, arranged = self._of("back", self._back)
+            y = convolve(z, matrix[:, :, None, None], offset, arranged=arranged)
+            return y, total_constant(-per_position, z)
 
 
 class Invertible1x1(Affine1x1):

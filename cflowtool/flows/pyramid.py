@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..nets.convolution import Conv2d
 from .coupling import AffineCoupling
 from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
-from .injector import AffineInjector
 from .linear import Transition
 from .recompute import recomputed
 from .squeeze import Squeeze
@@ -63,15 +62,6 @@ def affine_step(width: int, scale_bound: float, shift_bound: float) -> Step:
         return Chain([Transition(channels), AffineCoupling(channels, width, scale_bound, shift_bound)])
 
     return make
-
-
-def conditional_step(
-    channels: int, width: int, scale_bound: float = 1.0, shift_bound: float = 4.0, start: Tensor | None = None
-) -> Transform:
-    """Return activation normalization -> 1x1 convolution, at first ``start`` or any rotation -> affine injector ->
-    coupling (CAFLOW appendix A.2)."""
-    coupling = AffineCoupling(channels, width, scale_bound, shift_bound)
-    return Chain([Transition(channels, start), AffineInjector(channels), coupling])
 
 
 class Pyramid(nn.Module):

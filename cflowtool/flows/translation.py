@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..nets.coupling import CouplingNet
 from .linear import Affine1x1
 from .pyramid import Chain, Step
-from .transform import Transform, bounded
+from .transform import Transform
 
 
 class Rotation1x1(Affine1x1):
@@ -52,10 +52,11 @@ class TranslationCoupling(Transform):
         self.changed = channels - self.kept
         self.context_channels = width
         self.shift_bound = shift_bound
-        self.net = CouplingNet(self.kept, width, self.changed)
+        self.net = CouplingNet(self.kept, width, self.changed, torch.full((self.changed,), shift_bound))
 
     def _shift(self, kept: Tensor, context: Tensor) -> Tensor:
-        return bounded(self.net(kept, context), self.shift_bound)
+        shift: Tensor = self.shift_bound * self.net(kept, context)
+        return shift
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [y0 + t, y1] and zeros (B,)."""

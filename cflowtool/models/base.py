@@ -14,9 +14,10 @@ from ..errors import NoLikelihood
 from ..flows.conditional import ConditionalLevel
 from ..flows.dequantize import uniform_dequantize
 from ..flows.gaussian import Latent, NoiseField
-from ..flows.linear import Affine1x1
+from ..flows.injected import InjectedSteps
 from ..flows.pyramid import Chain, Context
 from ..flows.transform import total_constant
+from ..nets.prepared import Preparable
 from ..nets.recompute import Thrifty
 
 Corner = tuple[int, int]
@@ -80,7 +81,7 @@ class Sampler(nn.Module):
         Results are the same to rounding. Training, or other changes of the parameters, make it void.
         """
         for module in self.modules():
-            if isinstance(module, Affine1x1):
+            if isinstance(module, Preparable):
                 module.prepare()
         return self.eval()
 
@@ -89,7 +90,7 @@ class Sampler(nn.Module):
 
         Gradients are the same to rounding; memory does not grow with what a flow's steps compute.
         """
-        chains = [module for module in self.modules() if isinstance(module, Chain | ConditionalLevel)]
+        chains = [module for module in self.modules() if isinstance(module, Chain | ConditionalLevel | InjectedSteps)]
         inner = {id(module) for chain in chains for module in chain.modules() if module is not chain}
         for chain in chains:
             chain.recompute = on and id(chain) not in inner

@@ -93,6 +93,8 @@ class CGlow(Density):
             config.coupling_channels,
             None if config.pooled else (config.size[0] * config.scale, config.size[1] * config.scale),
         )
+        for level, heads in zip(self.pyramid.levels, self.encoder.heads(), strict=True):
+            level.heads = heads  # type: ignore[assignment]
 
     @staticmethod
     def _needs(level: torch.nn.Module, stride: int) -> LevelNeeds:
@@ -117,7 +119,7 @@ class CGlow(Density):
         return self.pyramid.latent_shapes(*self._inside(height, width))
 
     def encode(self, x: Tensor) -> Context:
-        """Return the guess of y (B, C, H, W), then, of every level, (B, ., 1, 1) of vectors and (B, ., h, w) of maps.
+        """Return the guess of y (B, C, H, W), then, of every level, (B, ., 1, 1) of vectors and every map (B, ., h, w).
 
         Raises ValueError for an x of another size than the fully connected layers take.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,11 +35,9 @@ class ConditionNet(nn.Module):
         features: Tensor = self.from_known(known)
         return features
 
-    def forward(self, hidden: Tensor, drawn: Tensor | None = None) -> Tensor:
-        """Return (B, steps (2C + width), H, W), step after step the injector's share and then the coupling's."""
+    def forward(self, hidden: Tensor, drawn: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return (B, 2 steps C, H, W) for the injectors and (B, steps width, H, W) for the couplings, step by step."""
         if self.from_drawn is not None:
             hidden = hidden + self.from_drawn(drawn)
         injectors, couplings = hidden.chunk(2, 1)
-        parameters = self.last(F.relu(self.middle(F.relu(injectors))))
-        by_step = [part.unflatten(1, (self.steps, -1)) for part in (parameters, couplings)]
-        return torch.cat([part.to(parameters.dtype) for part in by_step], 2).flatten(1, 2)
+        return self.last(self.middle(F.relu(injectors), "relu")), couplings

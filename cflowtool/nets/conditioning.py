@@ -40,8 +40,8 @@ class ParameterNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, outputs, 1, 1) in x's own precision."""
-        features = self.first(self.pool(self.convolutions(x))).relu()
-        out: Tensor = self.last(self.middle(features).relu())
+        features = self.first(self.pool(self.convolutions(x)), "relu")
+        out: Tensor = self.last(self.middle(features, "relu"))
         return out.to(x.dtype)
 
 
@@ -58,10 +58,15 @@ class FeatureNet(nn.Module):
         self.last = Conv2d(channels, channels, 3, padding=1)
         self.hidden = Conv2d(channels, width, 3, padding=1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """Return x_r, (B, channels, H / stride, W / stride)."""
+        found: Tensor = self.last(self.middle(self.first(x, "relu"), "relu"))
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, width, H / stride, W / stride)."""
-        features: Tensor = self.hidden(self.last(self.middle(self.first(x).relu()).relu()))
-        return features
+        hidden: Tensor = self.hidden(self.features(x))
+        return hidden
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,17 @@ class Conditioner(Thrifty):
             for level in needs
         )
 
+    def heads(self) -> list[tuple[nn.Module, ...]]:
+        """Return, of every level, the networks that make the maps of x_r."""
+        return [tuple(net.hidden for net in maps) for maps in self.maps]  # type: ignore[attr-defined]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return (B, sum(vectors), 1, 1) and (B, sum(maps), H / stride, W / stride) of every level."""
-        levels = (nets for pair in zip(self.vectors, self.maps, strict=True) for nets in pair)
-        return tuple(torch.cat([self.part(net, x) for net in nets], 1) for nets in levels)  # type: ignore[attr-defined]
+        """Return, of every level, (B, sum(vectors), 1, 1) and each group of maps, (B, n, H / stride, W / stride).
+
+        Training that recomputes gets x_r in the maps' place, which are many times as large: ``heads`` make them of it.
+        """
+        found: list[Tensor] = []
+        for vectors, maps in zip(self.vectors, self.maps, strict=True):
+            found.append(torch.cat([self.part(net, x) for net in vectors], 1))  # type: ignore[attr-defined]
+            found += [self.part(net.features if self.thrifty else net, x) for net in maps]  # type: ignore[attr-defined]
+        return tuple(found)

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .prepared import Preparable
+
 # torch's own rules for leaving a convolution out: at most so many images, or values of one image.
 _FEW_IMAGES = 15
 _FEW_VALUES = 20480
+_AVAILABLE = torch.backends.mkldnn.is_available()
 # Multiplications from which oneDNN is worth its preparations.
 _WORTH = 2**21
 
 Pair = tuple[int, int]
+Then = Literal["none", "relu", "tanh"]
+
+
+class Arranged:
+    """A kernel in the order that oneDNN wants, kept for the shape of images that came last.
+
+    Otherwise oneDNN brings it into that order in every call, which for small images takes as long as the convolution.
+    """
+
+    _kept: tuple[object, Tensor | None] = None, None
+
+    def __reduce__(self) -> tuple[type[Arranged], tuple[()]]:
+        # A tensor in an order of oneDNN's own can be neither copied nor stored.
+        return Arranged, ()
+
+    def of(self, kernel: Tensor, shape: torch.Size, padding: Pair, stride: Pair, groups: int) -> Tensor:
+        """Return the kernel arranged for a convolution of images of ``shape``."""
+        key, kept = (shape, kernel.data_ptr()), self._kept
+        if kept[0] == key and kept[1] is not None:
+            return kept[1]
+        arrange = torch.ops.mkldnn._reorder_convolution_weight
+        arranged: Tensor = arrange(kernel.detach(), padding, stride, (1, 1), groups, list(shape))
+        self._kept = key, arranged
+        return arranged
 
 
 def convolve(
@@ -22,12 +51,26 @@ def convolve(
     padding: Pair = (0, 0),
     stride: Pair = (1, 1),
     groups: int = 1,
+    then: Then = "none",
+    arranged: Arranged | None = None,
 ) -> Tensor:
-    """Return the convolution of x (B, C, H, W) with kernel (D, C / groups, k, k), (B, D, H', W').
+    """Return ``then`` of the convolution of x (B, C, H, W) with kernel (D, C / groups, k, k), (B, D, H', W').
 
     In fp32 on a CPU torch gives 1x1 convolutions on one thread, and those of one small image, to a library that is half
-    as fast as oneDNN here. This sends them to oneDNN; what comes out differs by rounding alone.
+    as fast as oneDNN here. This sends them to oneDNN; what comes out differs by rounding alone. With ``arranged``, of
+    a kernel that does not change, and without gradients oneDNN does all of it in one call.
     """
+    if arranged is not None and by_onednn(x):
+        ready, call = arranged.of(kernel, x.shape, padding, stride, groups), torch.ops.mkldnn._convolution_pointwise
+        fused: Tensor = call(x, ready, bias, padding, stride, (1, 1), groups, then, [], "")
+        return fused
+    out = _convolve(x, kernel, bias, padding, stride, groups)
+    if then == "none":
+        return out
+    return F.relu(out, inplace=True) if then == "relu" else torch.tanh(out)
+
+
+def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: Pair, stride: Pair, groups: int) -> Tensor:
     if _has_onednn(x):
         if _is_left_out_pointwise(x, kernel, stride, groups):
             # Of a 1x1 kernel a dilation changes nothing but the choice of the library.
@@ -37,9 +80,14 @@ def convolve(
     return F.conv2d(x, kernel, bias, stride, padding, 1, groups)
 
 
+def by_onednn(x: Tensor) -> bool:
+    """Say whether oneDNN computes convolutions of x, in fp32 and without gradients."""
+    return not torch.is_grad_enabled() and _has_onednn(x)
+
+
 def _has_onednn(x: Tensor) -> bool:
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return plain and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
+    plain = x.dtype == torch.float32 and x.is_cpu and not torch.is_autocast_enabled("cpu")
+    return plain and _AVAILABLE and bool(torch.backends.mkldnn.enabled)
 
 
 def _is_left_out_pointwise(x: Tensor, kernel: Tensor, stride: Pair, groups: int) -> bool:
@@ -52,11 +100,21 @@ def _is_left_out_single(x: Tensor, kernel: Tensor, stride: Pair, groups: int) ->
     return single and not torch.is_grad_enabled() and kernel.numel() * x.shape[-2] * x.shape[-1] > _WORTH
 
 
-class Conv2d(nn.Conv2d):
+class Conv2d(Preparable, nn.Conv2d):
     """torch's convolution layer by ``convolve``; its padding is a number and it has no dilation."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, out_channels, H', W') of x (B, in_channels, H, W)."""
+    _kernel: Tensor
+    _arranged: Arranged
+
+    def make(self) -> None:
+        """Keep the kernel, which may be made of other parameters, and its arrangement."""
+        self._kernel, self._arranged = self.weight.detach(), Arranged()
+
+    def forward(self, x: Tensor, then: Then = "none", bias: Tensor | None = None) -> Tensor:
+        """Return ``then`` of (B, out_channels, H', W') of x (B, in_channels, H, W); without a bias one may be given."""
         assert isinstance(self.padding, tuple)
         padding, stride = (self.padding[0], self.padding[1]), (self.stride[0], self.stride[1])
-        return convolve(x, self.weight, self.bias, padding, stride, self.groups)
+        bias = self.bias if bias is None else bias.flatten()
+        if self.prepared and not torch.is_grad_enabled():
+            return convolve(x, self._kernel, bias, padding, stride, self.groups, then, self._arranged)
+        return convolve(x, self.weight, bias, padding, stride, self.groups, then)

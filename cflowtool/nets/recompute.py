@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -12,9 +14,14 @@ class Thrifty(nn.Module):
 
     recompute = False
 
-    def part(self, net: nn.Module, x: Tensor) -> Tensor:
+    @property
+    def thrifty(self) -> bool:
+        """Whether this pass is one of training that keeps little."""
+        return self.recompute and self.training and torch.is_grad_enabled()
+
+    def part(self, net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Return net(x)."""
-        if self.recompute and self.training and torch.is_grad_enabled():
+        if self.thrifty:
             kept: Tensor = checkpoint(net, x, use_reentrant=False, preserve_rng_state=False)
             return kept
         out: Tensor = net(x)

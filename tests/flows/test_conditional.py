@@ -14,6 +14,8 @@ from cflowtool.flows.conditional import (
     Conditional1x1,
     ConditionalActNorm,
     ConditionalPyramid,
+    ConditionalStep,
+    HeadedStep,
 )
 from cflowtool.flows.transform import Transform
 
@@ -82,7 +84,7 @@ def pyramid_of(levels: int, randomised: Randomise) -> tuple[ConditionalPyramid, 
     context = []
     for i, level in enumerate(pyramid.levels, 1):
         context.append(0.3 * torch.randn(2, sum(level.vector_shares), 1, 1, dtype=torch.float64))
-        context.append(torch.randn(2, sum(level.map_shares), 8 >> i, 8 >> i, dtype=torch.float64))
+        context += [torch.randn(2, share, 8 >> i, 8 >> i, dtype=torch.float64) for share in level.map_shares]
         assert sum(level.vector_groups) == sum(level.vector_shares)
     return pyramid, tuple(context)
 
@@ -107,4 +109,14 @@ def test_every_entry_of_the_pyramids_context_matters(randomised: Randomise) -> N
     context = tuple(entry.requires_grad_() for entry in context)
     eps, log_det = pyramid(torch.randn(2, 2, 8, 8, dtype=torch.float64), context)
     gradients = torch.autograd.grad(sum(e.pow(4).sum() for e in eps) + log_det.sum(), context)
-    assert all((gradient.abs().amax((0, 2, 3)) > 0).double().mean() > 0.9 for gradient in gradients)
+    seen = [gradient.abs().amax((0, 2, 3)) > 0 for gradient in gradients]
+    assert all(entry.any() for entry in seen) and torch.cat(seen).double().mean() > 0.9
+
+
+def test_a_step_with_a_head_is_the_step_of_what_the_head_makes(randomised: Randomise) -> None:
+    step, head = randomised(ConditionalStep(4, 6)), nn.Conv2d(3, 6, 3, padding=1).double()
+    y, features = (torch.randn(2, c, 4, 4, dtype=torch.float64) for c in (4, 3))
+    vectors, headed = torch.randn(2, 24, 1, 1, dtype=torch.float64), HeadedStep(step, head)
+    for found, wanted in ((headed, step), (headed.inverse, step.inverse)):
+        for one, other in zip(found(y, vectors, features), wanted(y, vectors, head(features)), strict=True):
+            assert torch.equal(one, other)

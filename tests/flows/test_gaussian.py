@@ -58,6 +58,13 @@ def test_seed_sample_level_and_place_each_give_noise_of_their_own() -> None:
     assert all(torch.corrcoef(torch.stack(pair))[0, 1].abs() < 0.04 for pair in combinations(pieces, 2))
 
 
+def test_changed_noise_is_not_drawn_again() -> None:
+    first = NoiseField(0).draw(0, 0, 3, 0, 0, 4, 4)
+    wanted = first.clone()
+    first.zero_()
+    assert torch.equal(NoiseField(0).draw(0, 0, 3, 0, 0, 4, 4), wanted)
+
+
 def test_channels_have_noise_of_their_own() -> None:
     assert (torch.corrcoef(NoiseField(0).draw(0, 0, 6, 0, 0, 64, 64).flatten(1)) - torch.eye(6)).abs().max() < 0.08
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cflowtool.flows.conditional import ConditionalLevel
-from cflowtool.flows.pyramid import Chain, affine_step, conditional_step
+from cflowtool.flows.injector import AffineInjector
+from cflowtool.flows.pyramid import Chain, affine_step
 from cflowtool.flows.recompute import recomputed
 from cflowtool.flows.transform import Region, counted, variable
 
@@ -17,7 +18,11 @@ CHANNELS, WIDTH, STEPS = 4, 6, 3
 
 def chain(randomised: Randomise) -> Chain:
     torch.manual_seed(0)
-    steps = [affine_step(WIDTH, 1.0, 4.0)(CHANNELS), conditional_step(CHANNELS, WIDTH), affine_step(WIDTH, 1.0, 4.0)(4)]
+    steps = [
+        affine_step(WIDTH, 1.0, 4.0)(CHANNELS),
+        Chain([AffineInjector(CHANNELS), affine_step(WIDTH, 1.0, 4.0)(CHANNELS)]),
+        affine_step(WIDTH, 1.0, 4.0)(4),
+    ]
     return randomised(Chain(steps)).train()
 
 
@@ -51,9 +56,10 @@ def test_a_chain_has_the_same_gradients(randomised: Randomise) -> None:
 def test_a_level_with_weights_made_of_x_has_the_same_gradients(randomised: Randomise) -> None:
     torch.manual_seed(0)
     level = randomised(ConditionalLevel(2, STEPS, WIDTH, last=False)).train()
-    y, maps = inputs(2, sum(level.map_shares))
+    y, whole = inputs(2, sum(level.map_shares))
+    maps = whole.detach()[..., :2, :3].split(level.map_shares, 1)
     vectors = torch.randn(2, sum(level.vector_shares), 1, 1, dtype=torch.float64, requires_grad=True)
-    assert_the_same(level, y, vectors, maps.detach()[..., :2, :3].clone().requires_grad_())
+    assert_the_same(level, y, vectors, *(part.clone().requires_grad_() for part in maps))
 
 
 def test_regions_and_variables_of_the_forward_pass_hold_when_gradients_are_made(randomised: Randomise) -> None:

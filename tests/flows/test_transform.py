@@ -14,10 +14,11 @@ from cflowtool.flows.actnorm import ActNorm
 from cflowtool.flows.conditional import Conditional1x1, ConditionalActNorm
 from cflowtool.flows.coupling import AffineCoupling, UnconditionalCoupling
 from cflowtool.flows.gaussian import ConditionalPrior, ConditionalSplitPrior
+from cflowtool.flows.injected import InjectedSteps
 from cflowtool.flows.injector import AffineInjector
 from cflowtool.flows.linear import Invertible1x1, Transition
 from cflowtool.flows.multiscale import MultiScale
-from cflowtool.flows.pyramid import Chain, Pyramid, affine_step, conditional_step
+from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
 from cflowtool.flows.squeeze import Squeeze
 from cflowtool.flows.transform import (
     Region,
@@ -72,6 +73,22 @@ class Scales(Transform):
         return self.flow.inverse((F.pixel_shuffle(fine, 2), coarse))
 
 
+class Injected(Transform):
+    """Two steps with injectors as one transform: what all injectors are given comes first."""
+
+    def __init__(self, steps: InjectedSteps) -> None:
+        super().__init__()
+        self.steps = steps
+        self.shares = [4 * CHANNELS, 2 * WIDTH]
+        self.context_channels = sum(self.shares)
+
+    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.steps(y, *context.split(self.shares, 1))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.steps.inverse(z, *context.split(self.shares, 1))
+
+
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "ActNorm": lambda: ActNorm(CHANNELS),
     "Invertible1x1": lambda: Invertible1x1(CHANNELS),
@@ -88,7 +105,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "ConditionalPrior": lambda: ConditionalPrior(CHANNELS),
     "ConditionalSplitPrior": lambda: ConditionalSplitPrior(CHANNELS, WIDTH),
     "Chain": lambda: Chain([affine_step(WIDTH, 1.0, 4.0)(CHANNELS), AffineInjector(CHANNELS)]),
-    "conditional step": lambda: conditional_step(CHANNELS, WIDTH),
+    "InjectedSteps": lambda: Injected(InjectedSteps(CHANNELS, WIDTH, [None, None])),
     "MultiScale": lambda: Scales(MultiScale(CHANNELS, 2, 1, WIDTH)),
     "Pyramid": lambda: Stacked(Pyramid(CHANNELS, 2, 2, affine_step(WIDTH, 1.0, 4.0), WIDTH)),
 }

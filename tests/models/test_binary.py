@@ -88,7 +88,7 @@ def toy(randomised: Randomise) -> BinaryCNF:
     """A model of 2 x 2 pixels whose q is wider than its p, so that no mass is where q never draws."""
     model = randomised(cnf(levels=1, mean_weight=1.0), 0.1)
     with torch.no_grad():
-        model.dequantizer.flow.transforms[-1].transforms[0].actnorm.log_scale += 1.2
+        model.dequantizer.flow.transforms[-1].transforms["0"].actnorm.log_scale += 1.2
     return model
 
 

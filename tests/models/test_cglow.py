@@ -201,5 +201,19 @@ def test_the_papers_recipes_have_the_papers_sizes(name: str) -> None:
     wanted = [(2, 3, side, side)]
     for level in range(3):
         c, at = 12 * 2**level, seen >> (level + 1)
-        wanted += [(2, 8 * (2 * c + c * c), 1, 1), (2, (8 if level == 2 else 9) * 256, at, at)]
+        wanted += [(2, 8 * (2 * c + c * c), 1, 1), *[(2, 256, at, at)] * (8 if level == 2 else 9)]
     assert [tuple(entry.shape) for entry in context] == wanted
+
+
+def test_recomputing_training_keeps_the_features_of_x_in_the_place_of_its_maps() -> None:
+    config = CGlowConfig(size=(8, 8), levels=2, steps=2, width=64, conditioning_width=8, coupling_channels=4)
+    model, x = CGlow(config).train(), torch.rand(2, 3, 8, 8)
+
+    def channels() -> list[int]:
+        return [entry.shape[1] for entry in model.encode(x) if entry.shape[-1] > 1][1:]
+
+    assert channels() == [64] * 5
+    assert model.recompute() is model and channels() == [4] * 5
+    assert set(model.state_dict()) == set(CGlow(config).state_dict())
+    model.eval()
+    assert channels() == [64] * 5

@@ -19,7 +19,7 @@ def warmed(known: int = KNOWN, drawn: int = DRAWN) -> ConditionNet:
 def test_each_step_has_the_net_of_its_own() -> None:
     net = warmed()
     u, v = (torch.randn(2, c, 4, 6, dtype=torch.float64) for c in (KNOWN, DRAWN))
-    found = net(net.hidden(u), v).unflatten(1, (STEPS, 2 * CHANNELS + WIDTH))
+    injectors, couplings = (part.unflatten(1, (STEPS, -1)) for part in net(net.hidden(u), v))
     kernel = torch.cat((net.from_known.weight, net.from_drawn.weight), 1)
     first = F.conv2d(torch.cat((u, v), 1), kernel, net.from_known.bias, padding=1)
     for k in range(STEPS):
@@ -27,28 +27,30 @@ def test_each_step_has_the_net_of_its_own() -> None:
         middle = F.conv2d(first[:, own].relu(), net.middle.weight[own], net.middle.bias[own]).relu()
         last = slice(k * 2 * CHANNELS, (k + 1) * 2 * CHANNELS)
         injector = F.conv2d(middle, net.last.weight[last], net.last.bias[last], padding=1)
-        assert torch.allclose(found[:, k, : 2 * CHANNELS], injector, atol=1e-12)
-        assert torch.allclose(found[:, k, 2 * CHANNELS :], first[:, STEPS * WIDTH :][:, own], atol=1e-12)
+        assert torch.allclose(injectors[:, k], injector, atol=1e-12)
+        assert torch.allclose(couplings[:, k], first[:, STEPS * WIDTH :][:, own], atol=1e-12)
 
 
 def test_one_image_serves_many_samples() -> None:
     net = warmed()
     hidden, v = net.hidden(torch.randn(1, KNOWN, 4, 4, dtype=torch.float64)), torch.randn(3, DRAWN, 4, 4).double()
-    whole = net(hidden, v)
-    assert torch.allclose(whole, torch.cat([net(hidden, one[None]) for one in v]), atol=1e-12)
+    alone = zip(*(net(hidden, one[None]) for one in v), strict=True)
+    for whole, parts in zip(net(hidden, v), alone, strict=True):
+        assert torch.allclose(whole, torch.cat(parts), atol=1e-12)
 
 
 def test_either_part_may_be_missing() -> None:
     u = torch.randn(2, KNOWN, 4, 4, dtype=torch.float64)
     alone = warmed(drawn=0)
-    assert alone(alone.hidden(u)).shape == (2, STEPS * (2 * CHANNELS + WIDTH), 4, 4)
+    shapes = [(2, STEPS * 2 * CHANNELS, 4, 4), (2, STEPS * WIDTH, 4, 4)]
+    assert [part.shape for part in alone(alone.hidden(u))] == shapes
     blind = warmed(known=0)
-    assert blind(blind.hidden(u[:, :0]), u[:, :DRAWN]).shape == (2, STEPS * (2 * CHANNELS + WIDTH), 4, 4)
+    assert [part.shape for part in blind(blind.hidden(u[:, :0]), u[:, :DRAWN])] == shapes
 
 
 def test_the_injectors_start_at_zero_and_learn() -> None:
     net = ConditionNet(KNOWN, 0, STEPS, CHANNELS, WIDTH)
-    out = net(net.hidden(torch.randn(1, KNOWN, 4, 4))).unflatten(1, (STEPS, -1))[:, :, : 2 * CHANNELS]
+    out, _ = net(net.hidden(torch.randn(1, KNOWN, 4, 4)))
     assert not out.any()
     (out - 1).square().sum().backward()
     assert net.last.weight.grad.abs().max() > 0

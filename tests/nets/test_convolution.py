@@ -1,11 +1,13 @@
 """Whatever library computes it, a convolution is the same, and so are its gradients."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cflowtool.nets.convolution import Conv2d, convolve
+from cflowtool.nets.convolution import Arranged, Conv2d, convolve
 
 SHAPES = {
     "1x1 of few images": ((3, 8, 5, 7), (6, 8, 1, 1), 1, 1),
@@ -62,3 +64,46 @@ def test_the_layer_is_torchs_layer() -> None:
 def test_networks_in_bf16_stay_in_bf16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert Conv2d(4, 4, 1)(torch.randn(2, 4, 8, 8)).dtype == torch.bfloat16
+
+
+THEN = {"none": lambda out: out, "relu": F.relu, "tanh": torch.tanh}
+
+
+@pytest.mark.parametrize("then", THEN)
+@torch.no_grad()
+def test_what_comes_after_is_the_same_arranged_and_plain(
+    case: tuple[Tensor, Tensor, Tensor, int, int], then: str
+) -> None:
+    x, kernel, bias, stride, groups = case
+    padding, arranged = kernel.shape[-1] // 2, Arranged()
+    given = (padding, padding), (stride, stride), groups, then
+    wanted = THEN[then](F.conv2d(x, kernel, bias, stride, padding, 1, groups))
+    # The second call finds the kernel arranged, the third one images of another shape.
+    for images in (x, x, x[..., 1:], x):
+        found = convolve(images, kernel, bias, *given, arranged)
+        assert torch.allclose(found, convolve(images, kernel, bias, *given), rtol=0, atol=2e-5)
+    assert torch.allclose(found, wanted, rtol=0, atol=2e-5)
+    assert torch.equal(found, convolve(x, kernel, bias, *given, arranged))
+
+
+def prepared_layer() -> Conv2d:
+    layer = Conv2d(4, 6, 3, padding=1, bias=False).eval()
+    layer.prepare()
+    return layer
+
+
+@torch.no_grad()
+def test_a_prepared_layer_is_itself_and_so_is_its_copy() -> None:
+    layer, x, bias = prepared_layer(), torch.randn(2, 4, 9, 8), torch.randn(1, 6, 1, 1)
+    wanted = F.conv2d(x, layer.weight, bias.flatten(), padding=1).relu()
+    for found in (layer(x, "relu", bias), deepcopy(layer)(x, "relu", bias)):
+        assert torch.allclose(found, wanted, atol=1e-6)
+    layer.weight.add_(1)
+    wanted = F.conv2d(x, layer.weight, padding=1)
+    assert torch.allclose(layer(x), wanted, atol=1e-5) and wanted.abs().max() > 1
+
+
+def test_a_prepared_layer_gives_its_parameters_gradients_where_they_are_wanted() -> None:
+    layer = prepared_layer()
+    (gradient,) = torch.autograd.grad(layer(torch.randn(2, 4, 5, 5)).square().sum(), [layer.weight])
+    assert gradient.any()

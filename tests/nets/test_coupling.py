@@ -49,3 +49,31 @@ def test_it_answers_in_the_precision_of_z() -> None:
     exact = warmed()(z, hidden)
     assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
     assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def bounded_net(bounds: torch.Tensor) -> CouplingNet:
+    torch.manual_seed(0)
+    net = CouplingNet(CHANNELS, WIDTH, OUT, bounds)
+    net.load_state_dict(warmed().state_dict())
+    return net.eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@torch.no_grad()
+def test_with_bounds_it_answers_the_share_of_them_prepared_or_not(dtype: torch.dtype) -> None:
+    bounds = torch.tensor([1.0, 1.0, 1.0, 4.0, 4.0, 0.5])
+    net, plain = bounded_net(bounds).to(dtype), warmed().double()
+    z, hidden = (torch.randn(2, c, 5, 7, dtype=dtype) for c in (CHANNELS, WIDTH))
+    wanted = torch.tanh(plain(z.double(), hidden.double()) / bounds[:, None, None])
+    exact = {torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
+    assert torch.allclose(net(z, hidden).double(), wanted, rtol=0, atol=exact)
+    for module in (net, *net.children()):
+        module.prepare()
+    assert torch.allclose(net(z, hidden).double(), wanted, rtol=0, atol=exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(z, hidden).dtype == dtype
+
+
+def test_a_bias_is_a_hidden_that_is_the_same_everywhere() -> None:
+    net, z, bias = warmed().double(), torch.randn(2, CHANNELS, 4, 4).double(), torch.randn(1, WIDTH, 1, 1).double()
+    assert torch.allclose(net(z, None, bias), net(z, bias.expand(2, -1, 4, 4)), rtol=0, atol=1e-12)
