@@ -430,4 +430,4 @@ def test_no_seam_shows_where_the_margin_is_far_below_the_receptive_field(name: s
     cuts = sorted({tile.core.left for tile in tiles} - {0})
     steps = [np.abs(np.diff(values, axis=1)).mean((0, 2))[[cut - 1 for cut in cuts]] for values in (first, second)]
     assert 0.98 < steps[1].mean() / steps[0].mean() < 1.02
-    assert np.abs(second - first).mean() < 0.2 and np.abs(second - first).max() <= 3
+    assert np.abs(second - first).mean() < 0.2 and np.abs(second - first).max() <= 6

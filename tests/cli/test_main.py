@@ -109,9 +109,9 @@ def test_main_exits_with_the_code_of_the_run(
 ) -> None:
     monkeypatch.setattr(main, "run", lambda: code)
     monkeypatch.setattr(process, "prepare", lambda: None)
-    left: list[int] = []
-    monkeypatch.setattr(process, "leave", left.append)
-    with pytest.raises(SystemExit) as stop:
-        main.main()
-    assert stop.value.code == code and left == ([] if code < ExitCode.OUTPUT else [code])
+    ways: list[tuple[str, int]] = []
+    for way in ("leave", "end"):
+        monkeypatch.setattr(process, way, lambda code, way=way: ways.append((way, code)))
+    main.main()
+    assert ways[0] == ("end" if code < ExitCode.OUTPUT else "leave", code)
     assert ("interrupted" in capsys.readouterr().err) == (code == ExitCode.INTERRUPTED)
