@@ -224,7 +224,7 @@ def resolve(name: str | None, task: str, **options: object) -> Path:
     known = registry()
     given = {key: value for key, value in options.items() if value is not None}
     if name is None:
-        for path in sorted(known.values(), key=lambda path: path.stem not in DEFAULT.values()):
+        for path in sorted(known.values(), key=lambda path: (path.stem not in DEFAULT.values(), path.stem)):
             spec = _task(path)
             if spec and spec.name == task and given.items() <= spec.options.items():
                 return path

@@ -146,7 +146,7 @@ MAIN = {
 
 
 def others(folder: Path) -> str:
-    """Return the table for README.md of the weights not measured on set5: every set, and the metric that counts most."""
+    """Return the table for README.md of the weights not measured on set5: every set, the metric that counts most."""
     rows = ["| weight | measured on | results | bits per dim |", "| --- | --- | --- | ---: |"]
     for card in map(read_card, sorted(folder.glob("*.safetensors"))):
         metric = MAIN[card.recipe.task.name]

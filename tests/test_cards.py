@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from cflowtool.evaluate import Protocol, evaluate
+from cflowtool.recipes import DEFAULT
 from cflowtool.restorer import Restorer
-from cflowtool.weights import load, registry
+from cflowtool.weights import load, registry, resolve
 
 DATA = Path(__file__).parent / "data"
 PHOTO, FUNDUS, SMALL = DATA / "photo", DATA / "fundus", DATA / "small"
@@ -49,3 +50,8 @@ def test_the_bundled_weights_are_there() -> None:
     assert {"super-resolve-cnf-x2", "super-resolve-cnf-x4"} <= registry().keys()
     assert all(path.stat().st_size <= 12 * 2**20 for path in registry().values())
     assert sum(path.stat().st_size for path in registry().values()) <= 60 * 2**20
+
+
+def test_without_a_name_a_task_takes_the_weight_for_pictures_of_any_kind() -> None:
+    taken = [resolve(None, task).stem for task in DEFAULT] + [resolve(None, "super-resolve", scale=4).stem]
+    assert taken == [*DEFAULT.values(), "super-resolve-cnf-x4"]
