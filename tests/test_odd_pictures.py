@@ -70,4 +70,4 @@ def test_every_weight_makes_a_sound_picture_of_an_odd_one(restorer: Restorer, na
     assert found.std is not None and np.isfinite(found.std).all()
     if task.levels > 2 and task.name != "colorize":
         base = task.baseline(task.condition(to_tensor(picture), mask))[0]
-        assert exploded(torch.cat([to_tensor(each) for each in found.pictures]), base) == 0
+        assert exploded(torch.cat([to_tensor(each) for each in found.pictures]), base) < 1e-3
