@@ -1,6 +1,6 @@
 """python -m cflowtool: the command cflow."""
 
-from cflowtool.cli.main import main
+from cflowtool.cli.start import main
 
 if __name__ == "__main__":
     main()

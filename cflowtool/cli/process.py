@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = 1, -1, -3
 M_ARENA_MAX = -8
 
 
@@ -90,11 +90,12 @@ def keep_buffers() -> bool:
     """Tells glibc not to give large buffers back after every operator, which costs more than many operators do.
 
     Threads share one arena: glibc would map those of another anew for every large buffer, whatever the thresholds.
+    Small blocks do not lie in bins of their own, all of which it would go through whenever a large buffer is freed.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018 - other C libraries number the parameters in their own way
-        wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+        wanted = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1, M_MXFAST: 0}
         return all(libc.mallopt(parameter, value) for parameter, value in wanted.items())
     return False
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..nets.condition import ConditionNet
 from .gaussian import Latent
 from .injected import InjectedSteps
+from .injector import LOG_SCALE_BOUND
 from .linear import cancelling, wavelet_transitions
 from .pyramid import Chain, Context
 from .squeeze import Squeeze
@@ -38,9 +39,9 @@ class ConditionalBlock(nn.Module):
         self.transitions = Chain(wavelet_transitions(channels, self.transition_steps))
         starts = cancelling(inner, steps)
         self.steps = InjectedSteps(inner, width, starts, scale_bound, shift_bound)
-        self.net = ConditionNet(4 * known, 4 * drawn, steps, inner, width)
+        self.net = ConditionNet(4 * known, 4 * drawn, steps, inner, width, LOG_SCALE_BOUND)
         self.drawn = drawn
-        self.shares = [2 * steps * inner, steps * width]
+        self.shares = [steps * inner, steps * inner, steps * width]
 
     def known(self, d: Tensor) -> Tensor:
         """Return what d_j (B, known, h, w) decides of the context, at (h / 2, w / 2)."""
@@ -48,7 +49,7 @@ class ConditionalBlock(nn.Module):
         return hidden if self.drawn else torch.cat([part.to(d.dtype) for part in self.net(hidden)], 1)
 
     def context(self, known: Tensor, drawn: Tensor) -> Context:
-        """Return the steps' context, the injectors' share and the couplings'."""
+        """Return the steps' context: the injectors' shifts and log-scales, and the couplings' share."""
         context: Context = self.net(known, F.pixel_unshuffle(drawn, 2)) if self.drawn else known.split(self.shares, 1)
         return context
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .coupling import AffineCoupling
-from .injector import LOG_SCALE_BOUND
 from .linear import Transition
 from .recompute import recomputed
-from .transform import bounded, total
+from .transform import total, total_constant
 
 Injected = tuple[Tensor, Tensor, Tensor]
 
@@ -19,8 +18,9 @@ Injected = tuple[Tensor, Tensor, Tensor]
 class InjectedStep(nn.Module):
     """Activation normalization -> 1x1 convolution, at first ``start`` or any rotation -> injector -> coupling.
 
-    The injector, z = (y - shift(x)) / scale(x), is given as what it needs, (B or 1, C, H, W) each; its log-det is left
-    to whoever made that. ``hidden`` is the coupling's context (CAFLOW appendix A.2).
+    The injector, z = (y - shift(x)) / scale(x), is given as what it needs, (B or 1, C, H, W) each; its log-det and that
+    of the first two are left to whoever has those of all steps. ``hidden`` is the coupling's context (CAFLOW appendix
+    A.2).
     """
 
     def __init__(self, channels: int, width: int, scale_bound: float, shift_bound: float, start: Tensor | None) -> None:
@@ -29,25 +29,28 @@ class InjectedStep(nn.Module):
         # Saved weights count the injector, which has no parameters, as number 1.
         self.transforms = nn.ModuleDict({"0": Transition(channels, start), "2": coupling})
 
+    @property
+    def transition(self) -> Transition:
+        """Activation normalization and 1x1 convolution."""
+        return self.transforms["0"]  # type: ignore[return-value]
+
     def forward(self, y: Tensor, shift: Tensor, scale: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and log|det dz/dy| without the injector's, (B,)."""
-        y, first = self.transforms["0"](y, hidden)
-        z, second = self.transforms["2"]((y - shift) / scale, hidden)
-        return z, first + second
+        """Return z and log|det dz/dy| of the coupling alone, (B,)."""
+        z, log_det = self.transforms["2"]((self.transition.there(y) - shift) / scale, hidden)
+        return z, log_det
 
     def inverse(self, z: Tensor, shift: Tensor, scale: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y and log|det dy/dz| without the injector's, (B,)."""
-        z, second = self.transforms["2"].inverse(z, hidden)  # type: ignore[operator]
+        """Return y and log|det dy/dz| of the coupling alone, (B,)."""
+        z, log_det = self.transforms["2"].inverse(z, hidden)  # type: ignore[operator]
         # z comes first: the result takes its order in memory, which for one image must be that of many.
-        y, first = self.transforms["0"].inverse(z * scale + shift, hidden)  # type: ignore[operator]
-        return y, first + second
+        return self.transition.back((z * scale).add_(shift)), log_det
 
 
 class InjectedSteps(nn.Module):
-    """K steps, given ``injectors`` (B or 1, 2KC, H, W) and ``couplings`` (B or 1, K width, H, W), step after step.
+    """K steps, given ``shifts`` and ``log_scales`` (B or 1, KC, H, W) of the injectors, and ``couplings`` (B or 1,
+    K width, H, W), step after step.
 
-    A step's 2C channels are an injector's shift and the log of its scale, s = 3 tanh(raw / 3), before that bound. With
-    ``recompute`` training keeps nothing of what the steps compute (see cflowtool.flows.recompute).
+    With ``recompute`` training keeps nothing of what the steps compute (see cflowtool.flows.recompute).
     """
 
     recompute = False
@@ -65,31 +68,32 @@ class InjectedSteps(nn.Module):
             InjectedStep(channels, width, scale_bound, shift_bound, start) for start in starts
         )
 
-    def _contexts(self, y: Tensor, injectors: Tensor, couplings: Tensor) -> tuple[list[Injected], Tensor]:
-        """Return what every step is given, and the sum of all injectors' log-scales, (B,)."""
+    def _contexts(self, shifts: Tensor, log_scales: Tensor, couplings: Tensor) -> list[Injected]:
         count = len(self.transforms)
-        shift, raw = injectors.to(y.dtype).unflatten(1, (count, 2, -1)).unbind(2)
-        log_scale = bounded(raw, LOG_SCALE_BOUND)
-        parts: Iterator[Injected] = zip(
-            shift.unbind(1), log_scale.exp().unbind(1), couplings.chunk(count, 1), strict=True
-        )
-        return list(parts), total(log_scale.flatten(1, 2), y.shape[0])
+        return list(zip(*(part.chunk(count, 1) for part in (shifts, log_scales.exp(), couplings)), strict=True))
 
-    def forward(self, y: Tensor, injectors: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
+    def _shared_log_det(self, y: Tensor, log_scales: Tensor) -> Tensor:
+        """Return log|det| of all injectors, activation normalizations and 1x1 convolutions, (B,)."""
+        steps: list[InjectedStep] = list(self.transforms)  # type: ignore[arg-type]
+        per_position = sum((step.transition.per_position for step in steps[1:]), start=steps[0].transition.per_position)
+        return total_constant(per_position, y) - total(log_scales, y.shape[0])
+
+    def forward(self, y: Tensor, shifts: Tensor, log_scales: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
         """Return z, (B, C, H, W), and log|det dz/dy|, (B,)."""
-        contexts, log_scales = self._contexts(y, injectors, couplings)
+        contexts = self._contexts(shifts, log_scales, couplings)
         if self.recompute and self.training and torch.is_grad_enabled():
             z, log_det = recomputed(list(self.transforms), y, contexts)
-            return z, log_det - log_scales
-        log_det = -log_scales
-        for step, context in zip(self.transforms, contexts, strict=True):
-            y, change = step(y, *context)
-            log_det = log_det + change
-        return y, log_det
+        else:
+            z, log_det = y, y.new_zeros(y.shape[0])
+            for step, context in zip(self.transforms, contexts, strict=True):
+                z, change = step(z, *context)
+                log_det = log_det + change
+        return z, log_det + self._shared_log_det(y, log_scales)
 
-    def inverse(self, z: Tensor, injectors: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, shifts: Tensor, log_scales: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
         """Return y, (B, C, H, W), and log|det dy/dz|, (B,)."""
-        contexts, log_det = self._contexts(z, injectors, couplings)
+        log_det = -self._shared_log_det(z, log_scales)
+        contexts = self._contexts(shifts, log_scales, couplings)
         for step, context in zip(reversed(self.transforms), reversed(contexts), strict=True):
             z, change = step.inverse(z, *context)  # type: ignore[operator]
             log_det = log_det + change

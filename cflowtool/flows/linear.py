@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from ..nets.convolution import Arranged, convolve
+from ..nets.convolution import Fixed, convolve
 from ..nets.prepared import Preparable
 from .actnorm import ActNorm
 from .transform import Transform, total_constant
-
-Parts = tuple[Tensor, Tensor | None, Tensor, Arranged | None]
 
 
 def _exact(device: torch.device) -> AbstractContextManager[object]:
@@ -47,14 +44,51 @@ def cancelling(channels: int, count: int) -> list[Tensor]:
     return [after @ before.T for before, after in zip(bases, [*bases[1:], bases[0]], strict=True)]
 
 
+def _fixed(matrix: Tensor, offset: Tensor | None) -> Fixed:
+    return Fixed(matrix[:, :, None, None], offset)
+
+
+def _mapped(values: Tensor, matrix: Tensor, offset: Tensor | None) -> Tensor:
+    return convolve(values, matrix[:, :, None, None], offset)
+
+
+def _one_after_another(first: Fixed, second: Fixed) -> Fixed:
+    matrix, offset = second.kernel[..., 0, 0].double() @ first.kernel[..., 0, 0].double(), second.bias
+    if first.bias is not None:
+        moved = second.kernel[..., 0, 0].double() @ first.bias.double()
+        offset = (moved if offset is None else moved + offset).to(first.bias.dtype)
+    return _fixed(matrix.to(first.kernel.dtype), offset)
+
+
+class Map1x1:
+    """z = W y + c at every position and back, of constants, and log|det W|, a number."""
+
+    def __init__(self, there: Fixed, back: Fixed, per_position: Tensor) -> None:
+        self._there, self._back, self.per_position = there, back, per_position
+
+    def there(self, y: Tensor) -> Tensor:
+        """Return W y + c."""
+        with _exact(y.device):
+            return self._there(y)
+
+    def back(self, z: Tensor) -> Tensor:
+        """Return W^-1 (z - c)."""
+        with _exact(z.device):
+            return self._back(z)
+
+    def then(self, other: Map1x1) -> Map1x1:
+        """Return this map and after it the other one, as one."""
+        there, back = _one_after_another(self._there, other._there), _one_after_another(other._back, self._back)
+        return Map1x1(there, back, self.per_position + other.per_position)
+
+
 class Affine1x1(Transform, Preparable):
     """z = W y + c at every position, of a matrix and an offset that are made of the parameters alone.
 
     ``prepare`` makes them and the inverse once, for a model that is used.
     """
 
-    per_position: Tensor
-    _CONSTANTS = ("there", "there_offset", "back", "back_offset", "per_position")
+    _map: Map1x1
 
     def _there(self) -> tuple[Tensor, Tensor | None]:
         """Return W (C, C) and c (C,)."""
@@ -69,29 +103,39 @@ class Affine1x1(Transform, Preparable):
         raise NotImplementedError
 
     def make(self) -> None:
-        """Keep the matrices, their arrangements and the log-determinant."""
-        for name, value in zip(self._CONSTANTS, (*self._there(), *self._back(), self._log_det()), strict=True):
-            self.register_buffer(name, value, persistent=False)
-        self._arranged = {"there": Arranged(), "back": Arranged()}
+        """Keep the map both ways."""
+        self._map = self.as_map()
 
-    def _of(self, name: str, made: Callable[[], tuple[Tensor, Tensor | None]]) -> Parts:
+    def as_map(self) -> Map1x1:
+        """Return the map both ways, of the parameters as they are."""
+        return self._map if self.prepared else Map1x1(_fixed(*self._there()), _fixed(*self._back()), self._log_det())
+
+    @property
+    def per_position(self) -> Tensor:
+        """log|det W|, a number."""
+        return self._map.per_position if self.prepared else self._log_det()
+
+    def there(self, y: Tensor) -> Tensor:
+        """Return W y + c."""
         if self.prepared:
-            return getattr(self, name), getattr(self, f"{name}_offset"), self.per_position, self._arranged[name]
-        return *made(), self._log_det(), None
+            return self._map.there(y)
+        with _exact(y.device):
+            return _mapped(y, *self._there())
+
+    def back(self, z: Tensor) -> Tensor:
+        """Return W^-1 (z - c)."""
+        if self.prepared:
+            return self._map.back(z)
+        with _exact(z.device):
+            return _mapped(z, *self._back())
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return W y + c and its log-det (B,)."""
-        with _exact(y.device):
-            matrix, offset, per_position, arranged = self._of("there", self._there)
-            z = convolve(y, matrix[:, :, None, None], offset, arranged=arranged)
-            return z, total_constant(per_position, y)
+        return self.there(y), total_constant(self.per_position, y)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return W^-1 (z - c) and its log-det (B,)."""
-        with _exact(z.device):
-            matrix, offset, per_position, arranged = self._of("back", self._back)
-            y = convolve(z, matrix[:, :, None, None], offset, arranged=arranged)
-            return y, total_constant(-per_position, z)
+        return self.back(z), total_constant(-self.per_position, z)
 
 
 class Invertible1x1(Affine1x1):
@@ -161,10 +205,10 @@ class Transition(Affine1x1):
     def _log_det(self) -> Tensor:
         return self.actnorm.log_scale.sum() + self.linear.log_s.sum()
 
-    def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return W diag(s) y + W (s b) and its log-det (B,); the first batch in training sets s and b."""
+    def there(self, y: Tensor) -> Tensor:
+        """Return W diag(s) y + W (s b); the first batch in training sets s and b."""
         self.actnorm.initialise(y)
-        return super().forward(y, context)
+        return super().there(y)
 
     def _there(self) -> tuple[Tensor, Tensor | None]:
         matrix = self.linear.matrix() * self.actnorm.log_scale.exp()

@@ -8,23 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.convolution import Conv2d
+from ..nets.prepared import Preparable
 from .coupling import AffineCoupling
 from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
-from .linear import Transition
+from .linear import Affine1x1, Map1x1, Transition
 from .recompute import recomputed
 from .squeeze import Squeeze
-from .transform import Transform, held
+from .transform import Transform, all_variable, held, total_constant
 
 Context = tuple[Tensor, ...]
 
 
-class Chain(Transform):
+class Chain(Transform, Preparable):
     """Transforms one after another; the context's channels are dealt out to them in order.
 
-    With ``recompute`` training keeps nothing of what they compute on the way (see cflowtool.flows.recompute).
+    With ``recompute`` training keeps nothing of what they compute on the way (see cflowtool.flows.recompute). Prepared,
+    1x1 maps that come one after another are one, and all their log-determinants one number.
     """
 
     recompute = False
+    _flat: list[Transform | Map1x1]
+    _flat_shares: list[int]
+    _per_position: Tensor | None
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
@@ -32,8 +37,34 @@ class Chain(Transform):
         self.shares = [transform.context_channels for transform in transforms]
         self.context_channels = sum(self.shares)
 
+    def leaves(self) -> list[Transform]:
+        """Return the transforms, those of chains among them in these chains' place."""
+        parts = [part.leaves() if isinstance(part, Chain) else [part] for part in self.transforms]
+        return [leaf for part in parts for leaf in part]  # type: ignore[misc]
+
+    def make(self) -> None:
+        """Keep 1x1 maps that come one after another as one, and the sum of all their log-determinants."""
+        self._flat = []
+        for leaf in self.leaves():
+            if not isinstance(leaf, Affine1x1):
+                self._flat.append(leaf)
+            elif self._flat and isinstance(self._flat[-1], Map1x1):
+                self._flat[-1] = self._flat[-1].then(leaf.as_map())
+            else:
+                self._flat.append(leaf.as_map())
+        self._flat_shares = [0 if isinstance(part, Map1x1) else part.context_channels for part in self._flat]
+        numbers = [part.per_position for part in self._flat if isinstance(part, Map1x1)]
+        self._per_position = sum(numbers[1:], start=numbers[0]) if numbers else None
+
+    @property
+    def flat(self) -> bool:
+        """Whether what was made is used."""
+        return self.prepared and all_variable() and not torch.is_grad_enabled()
+
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return f_n(... f_1(y)) and the sum of the log-dets, (B,)."""
+        if self.flat:
+            return self._through(y, context)
         parts, changes = context.split(self.shares, 1), []
         if self.recompute and self.training and torch.is_grad_enabled():
             z, log_det = recomputed(list(self.transforms), y, [(part,) for part in parts])
@@ -45,11 +76,33 @@ class Chain(Transform):
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return f_1^-1(... f_n^-1(z)) and the sum of the log-dets, (B,)."""
+        if self.flat:
+            return self._back(z, context)
         changes, parts = [], context.split(self.shares, 1)
         for transform, part in zip(reversed(self.transforms), reversed(parts), strict=True):
             z, change = transform.inverse(held(z), part)  # type: ignore[operator]
             changes.append(change)
         return held(z), sum(changes[1:], start=changes[0])
+
+    def _through(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = y.new_zeros(y.shape[0]) if self._per_position is None else total_constant(self._per_position, y)
+        for part, given in zip(self._flat, context.split(self._flat_shares, 1), strict=True):
+            if isinstance(part, Map1x1):
+                y = part.there(y)
+            else:
+                y, change = part(y, given)
+                log_det = log_det + change
+        return y, log_det
+
+    def _back(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = z.new_zeros(z.shape[0]) if self._per_position is None else total_constant(-self._per_position, z)
+        for part, given in zip(reversed(self._flat), reversed(context.split(self._flat_shares, 1)), strict=True):
+            if isinstance(part, Map1x1):
+                z = part.back(z)
+            else:
+                z, change = part.inverse(z, given)
+                log_det = log_det + change
+        return z, log_det
 
 
 Step = Callable[[int], Transform]

@@ -82,6 +82,11 @@ def variable(where: Tensor) -> Iterator[None]:
         _variable.reset(token)
 
 
+def all_variable() -> bool:
+    """Say whether every block is a variable."""
+    return _variable.get() is None
+
+
 def held(values: Tensor) -> Tensor:
     """Return (B, C, H, W) with zeros where there is no variable."""
     where = _variable.get()
@@ -91,8 +96,8 @@ def held(values: Tensor) -> Tensor:
 def total(values: Tensor, batch: int) -> Tensor:
     """Sum (b, C, H, W) over the counted dimensions and return (batch,), b being 1 or batch."""
     values, region = held(values), _region.get()
-    values = values if region is None else region.crop(values)
-    return values.sum((1, 2, 3)).expand(batch)
+    sums = (values if region is None else region.crop(values)).sum((1, 2, 3))
+    return sums if sums.shape[0] == batch else sums.expand(batch)
 
 
 def occupied(values: Tensor) -> Tensor:

@@ -80,10 +80,12 @@ class Sampler(nn.Module):
 
         Results are the same to rounding. Training, or other changes of the parameters, make it void.
         """
-        for module in self.modules():
+        self.eval()
+        # What is inside comes first: chains of transforms are made of what these have made.
+        for module in reversed(list(self.modules())):
             if isinstance(module, Preparable):
                 module.prepare()
-        return self.eval()
+        return self
 
     def recompute(self, on: bool = True) -> Self:
         """Let training find a flow's activations again by its inverse, and other networks' by computing them again.
@@ -160,7 +162,7 @@ class Density(Sampler):
         With a generator the density is taken where noise of it falls in the cell, whose mean is a lower bound.
         """
         v = y if generator is None else uniform_dequantize(y, self.levels, generator)
-        cell = torch.as_tensor(-y.shape[1] * math.log(self.levels), dtype=y.dtype, device=y.device)
+        cell = y.new_full((), -y.shape[1] * math.log(self.levels))
         return self.log_prob_given(v, context) + total_constant(cell, y)
 
 

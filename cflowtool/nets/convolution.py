@@ -14,6 +14,7 @@ from .prepared import Preparable
 _FEW_IMAGES = 15
 _FEW_VALUES = 20480
 _AVAILABLE = torch.backends.mkldnn.is_available()
+_arrange, _pointwise = torch.ops.mkldnn._reorder_convolution_weight, torch.ops.mkldnn._convolution_pointwise.default
 # Multiplications from which oneDNN is worth its preparations.
 _WORTH = 2**21
 
@@ -21,27 +22,41 @@ Pair = tuple[int, int]
 Then = Literal["none", "relu", "tanh"]
 
 
-class Arranged:
-    """A kernel in the order that oneDNN wants, kept for the shape of images that came last.
+class Fixed:
+    """A convolution whose kernel does not change, by one call of oneDNN where that computes it.
 
-    Otherwise oneDNN brings it into that order in every call, which for small images takes as long as the convolution.
+    The kernel is kept in the order that oneDNN wants for the shape of images that came last. Otherwise it is brought
+    into that order in every call, which for small images takes as long as the convolution.
     """
 
-    _kept: tuple[object, Tensor | None] = None, None
+    _shape: torch.Size | None = None
+    _arranged: Tensor
 
-    def __reduce__(self) -> tuple[type[Arranged], tuple[()]]:
+    def __init__(
+        self,
+        kernel: Tensor,
+        bias: Tensor | None = None,
+        padding: Pair = (0, 0),
+        stride: Pair = (1, 1),
+        groups: int = 1,
+    ) -> None:
+        self.kernel, self.bias = kernel.detach(), None if bias is None else bias.detach()
+        self.how = padding, stride, groups
+
+    def __reduce__(self) -> tuple[type[Fixed], tuple[object, ...]]:
         # A tensor in an order of oneDNN's own can be neither copied nor stored.
-        return Arranged, ()
+        return Fixed, (self.kernel, self.bias, *self.how)
 
-    def of(self, kernel: Tensor, shape: torch.Size, padding: Pair, stride: Pair, groups: int) -> Tensor:
-        """Return the kernel arranged for a convolution of images of ``shape``."""
-        key, kept = (shape, kernel.data_ptr()), self._kept
-        if kept[0] == key and kept[1] is not None:
-            return kept[1]
-        arrange = torch.ops.mkldnn._reorder_convolution_weight
-        arranged: Tensor = arrange(kernel.detach(), padding, stride, (1, 1), groups, list(shape))
-        self._kept = key, arranged
-        return arranged
+    def __call__(self, x: Tensor, then: Then = "none", bias: Tensor | None = None) -> Tensor:
+        """Return ``then`` of (B, D, H', W') of x (B, C, H, W); without a bias one may be given."""
+        bias, (padding, stride, groups) = self.bias if bias is None else bias, self.how
+        if not by_onednn(x):
+            return convolve(x, self.kernel, bias, padding, stride, groups, then)
+        if x.shape != self._shape:
+            self._arranged = _arrange(self.kernel, padding, stride, (1, 1), groups, list(x.shape))
+            self._shape = x.shape
+        out: Tensor = _pointwise(x, self._arranged, bias, padding, stride, (1, 1), groups, then, [], "")
+        return out
 
 
 def convolve(
@@ -52,18 +67,12 @@ def convolve(
     stride: Pair = (1, 1),
     groups: int = 1,
     then: Then = "none",
-    arranged: Arranged | None = None,
 ) -> Tensor:
     """Return ``then`` of the convolution of x (B, C, H, W) with kernel (D, C / groups, k, k), (B, D, H', W').
 
     In fp32 on a CPU torch gives 1x1 convolutions on one thread, and those of one small image, to a library that is half
-    as fast as oneDNN here. This sends them to oneDNN; what comes out differs by rounding alone. With ``arranged``, of
-    a kernel that does not change, and without gradients oneDNN does all of it in one call.
+    as fast as oneDNN here. This sends them to oneDNN; what comes out differs by rounding alone.
     """
-    if arranged is not None and by_onednn(x):
-        ready, call = arranged.of(kernel, x.shape, padding, stride, groups), torch.ops.mkldnn._convolution_pointwise
-        fused: Tensor = call(x, ready, bias, padding, stride, (1, 1), groups, then, [], "")
-        return fused
     out = _convolve(x, kernel, bias, padding, stride, groups)
     if then == "none":
         return out
@@ -87,7 +96,7 @@ def by_onednn(x: Tensor) -> bool:
 
 def _has_onednn(x: Tensor) -> bool:
     plain = x.dtype == torch.float32 and x.is_cpu and not torch.is_autocast_enabled("cpu")
-    return plain and _AVAILABLE and bool(torch.backends.mkldnn.enabled)
+    return plain and _AVAILABLE and bool(torch._C._get_mkldnn_enabled())
 
 
 def _is_left_out_pointwise(x: Tensor, kernel: Tensor, stride: Pair, groups: int) -> bool:
@@ -103,18 +112,24 @@ def _is_left_out_single(x: Tensor, kernel: Tensor, stride: Pair, groups: int) ->
 class Conv2d(Preparable, nn.Conv2d):
     """torch's convolution layer by ``convolve``; its padding is a number and it has no dilation."""
 
-    _kernel: Tensor
-    _arranged: Arranged
+    _fixed: Fixed
+
+    @property
+    def fixed(self) -> Fixed:
+        """The convolution by the kernel as it is, which may be made of other parameters."""
+        return Fixed(self.weight, self.bias, *self._places, self.groups)
+
+    @property
+    def _places(self) -> tuple[Pair, Pair]:
+        assert isinstance(self.padding, tuple)
+        return (self.padding[0], self.padding[1]), (self.stride[0], self.stride[1])
 
     def make(self) -> None:
-        """Keep the kernel, which may be made of other parameters, and its arrangement."""
-        self._kernel, self._arranged = self.weight.detach(), Arranged()
+        """Keep the convolution as it is."""
+        self._fixed = self.fixed
 
     def forward(self, x: Tensor, then: Then = "none", bias: Tensor | None = None) -> Tensor:
         """Return ``then`` of (B, out_channels, H', W') of x (B, in_channels, H, W); without a bias one may be given."""
-        assert isinstance(self.padding, tuple)
-        padding, stride = (self.padding[0], self.padding[1]), (self.stride[0], self.stride[1])
-        bias = self.bias if bias is None else bias.flatten()
         if self.prepared and not torch.is_grad_enabled():
-            return convolve(x, self._kernel, bias, padding, stride, self.groups, then, self._arranged)
-        return convolve(x, self.weight, bias, padding, stride, self.groups, then)
+            return self._fixed(x, then, bias)
+        return convolve(x, self.weight, self.bias if bias is None else bias, *self._places, self.groups, then)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .convolution import Arranged, Conv2d, by_onednn, convolve
+from .convolution import Conv2d, Fixed, by_onednn
 from .prepared import Preparable
 
 
@@ -20,6 +20,7 @@ class CouplingNet(Preparable):
     """
 
     bounds: Tensor | None
+    _fixed: tuple[Fixed, Fixed, Fixed]
 
     def __init__(self, channels: int, width: int, out_channels: int, bounds: Tensor | None = None) -> None:
         super().__init__()
@@ -31,25 +32,22 @@ class CouplingNet(Preparable):
         self.register_buffer("bounds", None if bounds is None else bounds[:, None, None], persistent=False)
 
     def make(self) -> None:
-        """Keep the last convolution divided by the bounds, whose tanh is then the answer."""
-        weight, bias, bounds = self.last.weight, self.last.bias, self.bounds
-        assert bias is not None
-        if bounds is not None:
-            self._shares = weight / bounds[..., None], bias / bounds.flatten(), Arranged()
-
-    def _features(self, z: Tensor, hidden: Tensor | None, bias: Tensor | None) -> Tensor:
-        if bias is None:
-            first = F.relu(self.first(z) + hidden, inplace=True)
-        else:
-            first = self.first(z, "relu", bias)
-        features: Tensor = self.middle(first, "relu")
-        return features
+        """Keep the three convolutions, the last one divided by the bounds, whose tanh is then the answer."""
+        last, bounds = self.last.fixed, self.bounds
+        if bounds is not None and last.bias is not None:
+            last = Fixed(last.kernel / bounds[..., None], last.bias / bounds.flatten(), *last.how)
+        self._fixed = self.first.fixed, self.middle.fixed, last
 
     def forward(self, z: Tensor, hidden: Tensor | None, bias: Tensor | None = None) -> Tensor:
         """Return (B, out_channels, H, W) of z (B, channels, H, W), in z's own precision."""
-        features = self._features(z, hidden, bias)
-        if self.bounds is not None and self.prepared and by_onednn(features):
-            kernel, bias, arranged = self._shares
-            return convolve(features, kernel, bias, (1, 1), then="tanh", arranged=arranged)
-        out: Tensor = self.last(features).to(z.dtype)
+        fixed = self.prepared and by_onednn(z)
+        first, middle, last = self._fixed if fixed else (self.first, self.middle, self.last)
+        if hidden is None:
+            features = first(z, "relu", None if bias is None else bias.flatten())
+        else:
+            features = F.relu(first(z) + hidden, inplace=True)
+        features = middle(features, "relu")
+        if fixed:
+            return last(features, "none" if self.bounds is None else "tanh")
+        out: Tensor = last(features).to(z.dtype)
         return out if self.bounds is None else torch.tanh(out / self.bounds)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cflowtool.flows.injected import InjectedSteps
-from cflowtool.flows.injector import AffineInjector
+from cflowtool.flows.injector import LOG_SCALE_BOUND, AffineInjector
 from cflowtool.flows.pyramid import Chain
+from cflowtool.flows.transform import bounded
 
 Randomise = Callable[..., nn.Module]
 CHANNELS, WIDTH, STEPS = 4, 6, 3
@@ -22,11 +23,11 @@ def steps(randomised: Randomise) -> InjectedSteps:
     return built
 
 
-def given(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+def given(batch: int = 2) -> list[Tensor]:
+    """Return y, the injectors' shifts and log-scales, and the couplings' share."""
     generator = torch.Generator().manual_seed(1)
-    counts = CHANNELS, 2 * CHANNELS * STEPS, WIDTH * STEPS
-    y, *context = (torch.randn(batch, c, 4, 6, generator=generator, dtype=torch.float64) for c in counts)
-    return y, context[0], context[1]
+    counts = CHANNELS, CHANNELS * STEPS, CHANNELS * STEPS, WIDTH * STEPS
+    return [torch.randn(batch, c, 4, 6, generator=generator, dtype=torch.float64) for c in counts]
 
 
 def one_by_one(steps: InjectedSteps) -> Chain:
@@ -36,11 +37,12 @@ def one_by_one(steps: InjectedSteps) -> Chain:
 
 @torch.no_grad()
 def test_they_are_the_chain_of_transitions_injectors_and_couplings(steps: InjectedSteps) -> None:
-    y, injectors, couplings = given()
-    by_step = [part.unflatten(1, (STEPS, -1)) for part in (injectors, couplings)]
+    y, shifts, raw, couplings = given()
+    context = shifts, bounded(raw, LOG_SCALE_BOUND), couplings
+    by_step = [part.unflatten(1, (STEPS, -1)) for part in (shifts, raw, couplings)]
     chain, interleaved = one_by_one(steps), torch.cat(by_step, 2).flatten(1, 2)
     for ours, theirs in ((steps, chain), (steps.inverse, chain.inverse)):
-        for found, wanted in zip(ours(y, injectors, couplings), theirs(y, interleaved), strict=True):
+        for found, wanted in zip(ours(y, *context), theirs(y, interleaved), strict=True):
             assert torch.allclose(found, wanted, rtol=1e-11, atol=1e-11)
 
 

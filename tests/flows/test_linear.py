@@ -142,12 +142,27 @@ def test_training_does_not_use_what_was_prepared(affine: Affine1x1) -> None:
         assert affine.train()(torch.randn(1, 6, 2, 2).double(), torch.zeros(1, 0, 1, 1))[0].requires_grad
 
 
-def test_what_was_prepared_moves_with_the_model_and_is_copied_with_it(affine: Affine1x1) -> None:
+def test_what_was_prepared_is_copied_with_the_model_and_void_where_it_moves(affine: Affine1x1) -> None:
     affine.prepare()
     copied = deepcopy(affine)
     with torch.no_grad():
-        affine.bias.add_(1) if isinstance(affine, Rotation1x1) else next(affine.parameters()).add_(1)
-    assert not affine.prepared and affine.half().there.dtype == torch.float16
+        next(affine.parameters()).add_(1)
+    assert not affine.prepared
     plain = both_ways(copied)
     copied.prepare()
     assert all(torch.equal(found, value) for found, value in zip(both_ways(copied), plain, strict=True))
+    assert copied.prepared and not copied.half().prepared and not copied.double().prepared
+    for found, value in zip(both_ways(copied), plain, strict=True):
+        assert torch.allclose(found, value, atol=0.02) and found.dtype == value.dtype
+
+
+@torch.no_grad()
+def test_maps_one_after_another_are_one(affine: Affine1x1, randomised: Randomise) -> None:
+    torch.manual_seed(3)
+    other = randomised(Transition(6)).eval()
+    y = torch.randn(2, 6, 3, 5, dtype=torch.float64)
+    both, nothing = affine.as_map().then(other.as_map()), y[:, :0]
+    z, first = affine(y, nothing)
+    z, second = other(z, nothing)
+    assert torch.allclose(both.there(y), z, atol=1e-11) and torch.allclose(both.back(z), y, atol=1e-9)
+    assert torch.allclose(15 * both.per_position, (first + second)[0])

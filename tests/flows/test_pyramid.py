@@ -1,14 +1,15 @@
 """A pyramid deals every dimension out to its levels' noise, at any size that fits."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cflowtool.flows.linear import Transition
+from cflowtool.flows.linear import Invertible1x1, Map1x1, Transition
 from cflowtool.flows.pyramid import Chain, Pyramid, affine_step
-from cflowtool.flows.transform import held, variable
+from cflowtool.flows.transform import Region, counted, held, variable
 
 CHANNELS, WIDTH = 3, 4
 
@@ -66,6 +67,32 @@ def test_a_chain_deals_its_context_out_in_order(randomised: Callable[..., nn.Mod
     y, context = torch.randn(1, 4, 4, 4, dtype=torch.float64), torch.randn(1, 2 * WIDTH, 4, 4, dtype=torch.float64)
     middle, _ = chain.transforms[0](y, context[:, :WIDTH])
     assert torch.equal(chain(y, context)[0], chain.transforms[1](middle, context[:, WIDTH:])[0])
+
+
+SETTINGS = {
+    "plain": nullcontext,
+    "counted": lambda: counted(Region(8, 8, 2, 0, 6, 8)),
+    "held": lambda: variable(torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@torch.no_grad()
+def test_a_prepared_chain_is_the_same(setting: str, randomised: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    parts = [Transition(4), Transition(4), *(affine_step(WIDTH, 1.0, 4.0)(4) for _ in range(2)), Invertible1x1(4)]
+    chain = randomised(Chain([Chain(parts[:3]), *parts[3:]])).eval()
+    y, context = torch.randn(2, 4, 8, 8).double(), torch.randn(1, 2 * WIDTH, 8, 8).double()
+    with SETTINGS[setting]():
+        wanted = [*chain(y, context), *chain.inverse(y, context)]
+        chain.prepare()
+        found = [*chain(y, context), *chain.inverse(y, context)]
+        for value, other in zip(found, wanted, strict=True):
+            assert torch.allclose(value, other, rtol=1e-11, atol=1e-11) and value.shape == other.shape
+    # Five maps and two couplings; what the parameters are now is what counts.
+    assert sum(isinstance(part, Map1x1) for part in chain._flat) == 3 and len(chain._flat) == 5
+    next(chain.parameters()).add_(1)
+    assert not torch.allclose(chain(y, context)[0], wanted[0])
 
 
 @torch.no_grad()

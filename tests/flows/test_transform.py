@@ -79,14 +79,18 @@ class Injected(Transform):
     def __init__(self, steps: InjectedSteps) -> None:
         super().__init__()
         self.steps = steps
-        self.shares = [4 * CHANNELS, 2 * WIDTH]
+        self.shares = [2 * CHANNELS, 2 * CHANNELS, 2 * WIDTH]
         self.context_channels = sum(self.shares)
 
+    def _parts(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shifts, log_scales, couplings = context.split(self.shares, 1)
+        return shifts, bounded(log_scales, 3.0), couplings
+
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return self.steps(y, *context.split(self.shares, 1))
+        return self.steps(y, *self._parts(context))
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return self.steps.inverse(z, *context.split(self.shares, 1))
+        return self.steps.inverse(z, *self._parts(context))
 
 
 TRANSFORMS: dict[str, Callable[[], Transform]] = {

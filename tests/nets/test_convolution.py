@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cflowtool.nets.convolution import Arranged, Conv2d, convolve
+from cflowtool.nets.convolution import Conv2d, Fixed, convolve
 
 SHAPES = {
     "1x1 of few images": ((3, 8, 5, 7), (6, 8, 1, 1), 1, 1),
@@ -71,19 +71,18 @@ THEN = {"none": lambda out: out, "relu": F.relu, "tanh": torch.tanh}
 
 @pytest.mark.parametrize("then", THEN)
 @torch.no_grad()
-def test_what_comes_after_is_the_same_arranged_and_plain(
-    case: tuple[Tensor, Tensor, Tensor, int, int], then: str
-) -> None:
+def test_what_comes_after_is_the_same_fixed_and_plain(case: tuple[Tensor, Tensor, Tensor, int, int], then: str) -> None:
     x, kernel, bias, stride, groups = case
-    padding, arranged = kernel.shape[-1] // 2, Arranged()
-    given = (padding, padding), (stride, stride), groups, then
+    padding = kernel.shape[-1] // 2
+    how = (padding, padding), (stride, stride), groups
+    fixed = Fixed(kernel, bias, *how)
     wanted = THEN[then](F.conv2d(x, kernel, bias, stride, padding, 1, groups))
-    # The second call finds the kernel arranged, the third one images of another shape.
+    # The second call finds the kernel in oneDNN's order, the third one images of another shape.
     for images in (x, x, x[..., 1:], x):
-        found = convolve(images, kernel, bias, *given, arranged)
-        assert torch.allclose(found, convolve(images, kernel, bias, *given), rtol=0, atol=2e-5)
+        found = fixed(images, then)
+        assert torch.allclose(found, convolve(images, kernel, bias, *how, then), rtol=0, atol=2e-5)
     assert torch.allclose(found, wanted, rtol=0, atol=2e-5)
-    assert torch.equal(found, convolve(x, kernel, bias, *given, arranged))
+    assert torch.equal(found, deepcopy(fixed)(x, then))
 
 
 def prepared_layer() -> Conv2d:
@@ -94,8 +93,8 @@ def prepared_layer() -> Conv2d:
 
 @torch.no_grad()
 def test_a_prepared_layer_is_itself_and_so_is_its_copy() -> None:
-    layer, x, bias = prepared_layer(), torch.randn(2, 4, 9, 8), torch.randn(1, 6, 1, 1)
-    wanted = F.conv2d(x, layer.weight, bias.flatten(), padding=1).relu()
+    layer, x, bias = prepared_layer(), torch.randn(2, 4, 9, 8), torch.randn(6)
+    wanted = F.conv2d(x, layer.weight, bias, padding=1).relu()
     for found in (layer(x, "relu", bias), deepcopy(layer)(x, "relu", bias)):
         assert torch.allclose(found, wanted, atol=1e-6)
     layer.weight.add_(1)
