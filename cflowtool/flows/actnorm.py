@@ -18,6 +18,7 @@ class ActNorm(Transform):
     """
 
     initialised: Tensor
+    _seen_at: int | None = None
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -25,10 +26,19 @@ class ActNorm(Transform):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
 
+    @property
+    def seen(self) -> bool:
+        """Whether a first batch has been seen."""
+        # To ask a GPU is to wait for it: once is enough, until the buffer is written to.
+        version = self.initialised._version
+        if self._seen_at != version and bool(self.initialised):
+            self._seen_at = version
+        return self._seen_at == version
+
     @torch.no_grad()
     def initialise(self, y: Tensor) -> None:
         """Set scale and bias from the statistics of y (B, C, H, W), once and only in training mode."""
-        if not self.training or bool(self.initialised):
+        if not self.training or self.seen:
             return
         values = occupied(y)
         self.bias.copy_(-values.mean(1))

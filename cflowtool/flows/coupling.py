@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..nets.coupling import CouplingNet
 from .transform import Transform, total
+
+Mapped = tuple[Tensor, Tensor]
+
+
+class _Changed(torch.autograd.Function):
+    """exp(s) y0 + t and s, of what a coupling's net says before its bounds; gradients in as few passes as there are."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, raw: Tensor, bounds: Tensor, scale_bound: float, shift_bound: float) -> Mapped:
+        shares = torch.div(raw, bounds).tanh_()
+        scale, shift = shares.chunk(2, 1)
+        log_scale = scale_bound * scale
+        factor = log_scale.exp()
+        ctx.save_for_backward(y, shares, factor)
+        return torch.add(y * factor, shift, alpha=shift_bound), log_scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_z: Tensor, of_log_scale: Tensor) -> tuple[Tensor | None, ...]:
+        y, shares, factor = ctx.saved_tensors
+        of_y = of_z * factor
+        # The derivative of bound * tanh(raw / bound) is 1 - tanh^2, whatever the bound.
+        of_raw = torch.cat((torch.addcmul(of_log_scale, of_y, y), of_z), 1)
+        return of_y, torch.ops.aten.tanh_backward(of_raw, shares), None, None, None
 
 
 class AffineCoupling(Transform):
@@ -26,19 +53,18 @@ class AffineCoupling(Transform):
         bounds = torch.tensor([scale_bound, shift_bound]).repeat_interleave(self.changed)
         self.net = CouplingNet(self.kept, width, 2 * self.changed, bounds)
 
-    def _shares(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return s and t as shares of their bounds."""
-        scale, shift = self._answer(kept, context).chunk(2, 1)
-        return scale, shift
-
-    def _answer(self, kept: Tensor, context: Tensor) -> Tensor:
-        answer: Tensor = self.net(kept, context)
-        return answer
+    def _given(self, context: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return what the net is given beside y1, features and a bias."""
+        return context, None
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [exp(s) y0 + t, y1] and sum(s), (B,)."""
         changed, kept = y.split((self.changed, self.kept), 1)
-        scale, shift = self._shares(kept, context)
+        if torch.is_grad_enabled():
+            raw, bounds = self.net.raw(kept, *self._given(context)), (self.scale_bound, self.shift_bound)
+            changed, log_scale = _Changed.apply(changed, raw, self.net.bounds, *bounds)  # type: ignore[no-untyped-call]
+            return torch.cat((changed, kept), 1), total(log_scale, y.shape[0])
+        scale, shift = self.net(kept, *self._given(context)).chunk(2, 1)
         log_scale = self.scale_bound * scale
         changed = torch.add(changed * log_scale.exp(), shift, alpha=self.shift_bound)
         return torch.cat((changed, kept), 1), total(log_scale, y.shape[0])
@@ -46,7 +72,7 @@ class AffineCoupling(Transform):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Return [(z0 - t) exp(-s), z1] and -sum(s), (B,)."""
         changed, kept = z.split((self.changed, self.kept), 1)
-        scale, shift = self._shares(kept, context)
+        scale, shift = self.net(kept, *self._given(context)).chunk(2, 1)
         log_scale = -self.scale_bound * scale
         changed = torch.sub(changed, shift, alpha=self.shift_bound) * log_scale.exp()
         return torch.cat((changed, kept), 1), total(log_scale, z.shape[0])
@@ -60,6 +86,5 @@ class UnconditionalCoupling(AffineCoupling):
         self.context_channels = 0
         self.bias = nn.Parameter(torch.zeros(1, width, 1, 1))
 
-    def _answer(self, kept: Tensor, context: Tensor) -> Tensor:
-        answer: Tensor = self.net(kept, None, self.bias)
-        return answer
+    def _given(self, context: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return None, self.bias

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .coupling import AffineCoupling
 from .linear import Transition
 from .recompute import recomputed
+from .together import made_together
 from .transform import total, total_constant
 
 Injected = tuple[Tensor, Tensor, Tensor]
@@ -80,15 +81,16 @@ class InjectedSteps(nn.Module):
 
     def forward(self, y: Tensor, shifts: Tensor, log_scales: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
         """Return z, (B, C, H, W), and log|det dz/dy|, (B,)."""
-        contexts = self._contexts(shifts, log_scales, couplings)
+        contexts, steps = self._contexts(shifts, log_scales, couplings), list(self.transforms)
         if self.recompute and self.training and torch.is_grad_enabled():
-            z, log_det = recomputed(list(self.transforms), y, contexts)
-        else:
-            z, log_det = y, y.new_zeros(y.shape[0])
-            for step, context in zip(self.transforms, contexts, strict=True):
+            z, log_det = recomputed(steps, y, contexts)
+            return z, log_det + self._shared_log_det(y, log_scales)
+        z, log_det = y, y.new_zeros(y.shape[0])
+        with made_together(step.transition for step in steps):  # type: ignore[misc]
+            for step, context in zip(steps, contexts, strict=True):
                 z, change = step(z, *context)
                 log_det = log_det + change
-        return z, log_det + self._shared_log_det(y, log_scales)
+            return z, log_det + self._shared_log_det(y, log_scales)
 
     def inverse(self, z: Tensor, shifts: Tensor, log_scales: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
         """Return y, (B, C, H, W), and log|det dy/dz|, (B,)."""

@@ -13,7 +13,8 @@ from .actnorm import ActNorm
 from .transform import Transform, total_constant
 
 
-def _exact(device: torch.device) -> AbstractContextManager[object]:
+def exact(device: torch.device) -> AbstractContextManager[object]:
+    """Leave autocast, in what it is not for."""
     return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
@@ -68,12 +69,12 @@ class Map1x1:
 
     def there(self, y: Tensor) -> Tensor:
         """Return W y + c."""
-        with _exact(y.device):
+        with exact(y.device):
             return self._there(y)
 
     def back(self, z: Tensor) -> Tensor:
         """Return W^-1 (z - c)."""
-        with _exact(z.device):
+        with exact(z.device):
             return self._back(z)
 
     def then(self, other: Map1x1) -> Map1x1:
@@ -89,6 +90,13 @@ class Affine1x1(Transform, Preparable):
     """
 
     _map: Map1x1
+    # W, c and log|det W|, made with those of other steps for one pass.
+    lent: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether nothing is to be made of the parameters in this pass."""
+        return self.lent is not None or self.prepared
 
     def _there(self) -> tuple[Tensor, Tensor | None]:
         """Return W (C, C) and c (C,)."""
@@ -113,20 +121,22 @@ class Affine1x1(Transform, Preparable):
     @property
     def per_position(self) -> Tensor:
         """log|det W|, a number."""
+        if self.lent is not None:
+            return self.lent[2]
         return self._map.per_position if self.prepared else self._log_det()
 
     def there(self, y: Tensor) -> Tensor:
         """Return W y + c."""
         if self.prepared:
             return self._map.there(y)
-        with _exact(y.device):
-            return _mapped(y, *self._there())
+        with exact(y.device):
+            return _mapped(y, *(self._there() if self.lent is None else self.lent[:2]))
 
     def back(self, z: Tensor) -> Tensor:
         """Return W^-1 (z - c)."""
         if self.prepared:
             return self._map.back(z)
-        with _exact(z.device):
+        with exact(z.device):
             return _mapped(z, *self._back())
 
     def forward(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

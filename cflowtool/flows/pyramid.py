@@ -14,6 +14,7 @@ from .gaussian import ConditionalPrior, ConditionalSplitPrior, Latent
 from .linear import Affine1x1, Map1x1, Transition
 from .recompute import recomputed
 from .squeeze import Squeeze
+from .together import made_together
 from .transform import Transform, all_variable, held, total_constant
 
 Context = tuple[Tensor, ...]
@@ -69,9 +70,10 @@ class Chain(Transform, Preparable):
         if self.recompute and self.training and torch.is_grad_enabled():
             z, log_det = recomputed(list(self.transforms), y, [(part,) for part in parts])
             return held(z), log_det
-        for transform, part in zip(self.transforms, parts, strict=True):
-            y, change = transform(held(y), part)
-            changes.append(change)
+        with made_together(self.leaves()):
+            for transform, part in zip(self.transforms, parts, strict=True):
+                y, change = transform(held(y), part)
+                changes.append(change)
         return held(y), sum(changes[1:], start=changes[0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,16 +38,28 @@ class CouplingNet(Preparable):
             last = Fixed(last.kernel / bounds[..., None], last.bias / bounds.flatten(), *last.how)
         self._fixed = self.first.fixed, self.middle.fixed, last
 
+    def raw(self, z: Tensor, hidden: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Return the answer before its bounds, in z's own precision."""
+        features = self._features(self.first, self.middle, z, hidden, bias)
+        out: Tensor = self.last(features).to(z.dtype)
+        return out
+
     def forward(self, z: Tensor, hidden: Tensor | None, bias: Tensor | None = None) -> Tensor:
         """Return (B, out_channels, H, W) of z (B, channels, H, W), in z's own precision."""
-        fixed = self.prepared and by_onednn(z)
-        first, middle, last = self._fixed if fixed else (self.first, self.middle, self.last)
+        if self.prepared and by_onednn(z):
+            first, middle, last = self._fixed
+            features = self._features(first, middle, z, hidden, bias)
+            return last(features, "none" if self.bounds is None else "tanh")
+        out = self.raw(z, hidden, bias)
+        return out if self.bounds is None else torch.tanh(out / self.bounds)
+
+    @staticmethod
+    def _features(
+        first: Conv2d | Fixed, middle: Conv2d | Fixed, z: Tensor, hidden: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
         if hidden is None:
             features = first(z, "relu", None if bias is None else bias.flatten())
         else:
             features = F.relu(first(z) + hidden, inplace=True)
-        features = middle(features, "relu")
-        if fixed:
-            return last(features, "none" if self.bounds is None else "tanh")
-        out: Tensor = last(features).to(z.dtype)
-        return out if self.bounds is None else torch.tanh(out / self.bounds)
+        answer: Tensor = middle(features, "relu")
+        return answer

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cflowtool.flows.actnorm import ActNorm
 from cflowtool.flows.linear import Transition
@@ -56,3 +57,30 @@ def test_a_constant_channel_stays_finite_and_is_scaled_by_no_more_than_ten_thous
     assert torch.isfinite(z).all() and torch.isfinite(log_det).all()
     assert actnorm.log_scale.exp().max() <= 1e4 * (1 + 1e-5)
     assert torch.allclose(actnorm.inverse(z, NO_CONTEXT)[0], y, atol=1e-5)
+
+
+class Asked(TorchDispatchMode):
+    """Counts how often the CPU asks for a number of a tensor, for which it waits where that is on a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_whether_it_has_started_is_asked_once() -> None:
+    module = Transition(3)
+    for asked in (1, 1, 0, 0):
+        with Asked() as mode:
+            module(batch(0), NO_CONTEXT)
+        assert mode.count == asked
+
+
+def test_what_is_loaded_is_asked_for_again() -> None:
+    fresh, module = ActNorm(3).state_dict(), ActNorm(3)
+    for _ in range(3):
+        module(batch(0), NO_CONTEXT)
+    module.load_state_dict(fresh)
+    module(batch(1) * 9 + 4, NO_CONTEXT)
+    assert module.initialised and torch.equal(module.bias, -(batch(1) * 9 + 4).transpose(0, 1).flatten(1).mean(1))

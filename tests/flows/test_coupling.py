@@ -45,3 +45,23 @@ def test_it_starts_as_the_identity() -> None:
     y, context = torch.randn(2, CHANNELS, 4, 4), torch.randn(2, WIDTH, 4, 4)
     z, log_det = coupling(y, context)
     assert torch.equal(z, y) and not log_det.any()
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 4.0), (2.0, 0.5)])
+def test_its_gradients_are_those_of_the_formula(bounds: tuple[float, float], randomised: Randomise) -> None:
+    coupling = randomised(AffineCoupling(CHANNELS, WIDTH, *bounds), 1.0)
+    y, context = (torch.randn(2, c, 4, 4, dtype=torch.float64, requires_grad=True) for c in (CHANNELS, WIDTH))
+    changed, kept = y.split((coupling.changed, coupling.kept), 1)
+    scale, shift = coupling.net(kept, context).chunk(2, 1)
+    log_scale = bounds[0] * scale
+    formula = torch.cat((log_scale.exp() * changed + bounds[1] * shift, kept), 1), log_scale.sum((1, 2, 3))
+    wanted_for = [y, context, *coupling.parameters()]
+    found, wanted = (
+        torch.autograd.grad(z.pow(3).sum() + log_det.sin().sum(), wanted_for)
+        for z, log_det in (coupling(y, context), formula)
+    )
+    for value, other in zip(found, wanted, strict=True):
+        assert other.any() and torch.allclose(value, other, rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        for value, other in zip(coupling(y, context), formula, strict=True):
+            assert torch.allclose(value, other, rtol=1e-12, atol=1e-12)
