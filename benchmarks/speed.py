@@ -33,6 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cflowtool import recipes, weights
 from cflowtool.cli.process import keep_buffers
+from cflowtool.device import exact
+from cflowtool.engine import Engine
 from cflowtool.errors import CflowError
 from cflowtool.export import hardware
 from cflowtool.models import Density, Sampler
@@ -130,6 +132,13 @@ def works(model: Sampler, part: str, device: torch.device) -> dict[str, Callable
     return {part: step}
 
 
+def replayed(model: Sampler, device: torch.device, precision: str) -> Callable[[], object]:
+    """Return ten samples as a command draws them: on a GPU by a CUDA graph from the third time on."""
+    engine, (height, width) = Engine(model, device.type, precision), side_of(model)
+    x, [tile] = smooth(1, model.in_channels, height, width), engine.tiles(height, width)
+    return lambda: engine.decode(tile, range(SAMPLES), 0.8, 0, engine.encode(x, tile))
+
+
 def peak_mebibytes(device: torch.device) -> float:
     """Return the most memory that this process, or on a GPU its tensors, took until now."""
     if device.type == "cuda":
@@ -148,10 +157,11 @@ def measure(name: str, part: str, device: torch.device, threads: int, precision:
     model = model.train() if part != "use" else model.prepare()
     if part == "recompute":
         model.recompute()
-    top, found = ceiling(device, autocast), {}
+    with exact(device):
+        top, found = ceiling(device, autocast), {}
     row = {"name": name, "part": part, "device": device.type, "threads": threads, "precision": precision}
     row |= {"parameters": sum(p.numel() for p in model.parameters()), "ceiling": top, "hardware": hardware()}
-    with autocast, torch.no_grad() if part == "use" else nullcontext():
+    with exact(device), autocast, torch.no_grad() if part == "use" else nullcontext():
         todo = works(model, part, device)
         for what, work in todo.items():
             found[what] = {"seconds": median_seconds(work, 1 if quick else 7, device)}
@@ -166,6 +176,8 @@ def measure(name: str, part: str, device: torch.device, threads: int, precision:
                 work()
             gflop = flops.get_total_flops() / 1e9
             found[what] |= {"gflop": gflop, "calls": calls.count, "share": gflop / found[what]["seconds"] / top}
+    if device.type == "cuda" and part == "use":
+        row["ten_replayed"] = median_seconds(replayed(model, device, precision), 7, device)
     return row | {"works": found}
 
 

@@ -76,7 +76,13 @@ def model_table(rows: Sequence[Row]) -> str:
             cell(use, "log_prob"),
             cell(use, "one"),
         ]
-        line += [cell(use, "ten"), cell(train, "train"), cell(again, "recompute"), number(ten.get("gflop"))]
+        again_on_gpu = f", replayed {number(use['ten_replayed'])} s" if use and "ten_replayed" in use else ""
+        line += [
+            cell(use, "ten") + again_on_gpu,
+            cell(train, "train"),
+            cell(again, "recompute"),
+            number(ten.get("gflop")),
+        ]
         lines.append([*line, str(ten.get("calls", "-")), peaks])
     return table(head, lines)
 

@@ -52,7 +52,7 @@ if __name__ == "__main__":
     timed(Steps, "read", "read")
     timed(Steps, "restore", "restore")
     timed(Engine, "encode", "encode", wait=True)
-    timed(Engine, "decode", "decode", wait=True)
+    timed(Engine, "decoding", "decode", wait=True)
     timed(Steps, "write", "write")
     atexit.register(report)
     main()

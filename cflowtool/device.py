@@ -1,9 +1,10 @@
-"""Where tensors live."""
+"""Where tensors live, how they get there and back, and to what precision it computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,71 @@ def choose_device(name: str) -> torch.device:
     if not there.get(name, False):
         raise UsageError(f"no {escape(name)} device here", "use --device auto or cpu")
     return torch.device(name)
+
+
+def pinned(values: Tensor, device: torch.device) -> Tensor:
+    """Return values for a GPU in memory that it copies from by itself, channels last; for other devices as they are."""
+    if device.type != "cuda" or not values.is_cpu:
+        return values
+    return values.contiguous(memory_format=torch.channels_last).pin_memory()
+
+
+def to_device(values: Tensor, device: torch.device, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    """Return values on a device, in a layout; a GPU copies them when it gets there, and nobody waits for that."""
+    if device.type != "cuda" or not values.is_cpu:
+        return values.to(device, memory_format=layout)
+    if layout is not torch.preserve_format:
+        values = values.contiguous(memory_format=layout)
+    # The allocator of pinned memory gives nothing away again before the copies out of it are done.
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+@cache
+def _results(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def fetch(values: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    """Begin to copy tensors of one device to the CPU, and return what waits for them and returns them.
+
+    In the meantime a GPU goes on with what it is given next.
+    """
+    if not values or values[0].device.type != "cuda":
+        here = [value.cpu() for value in values]
+        return lambda: here
+    device = values[0].device
+    stream = _results(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        copies = [torch.empty_like(value, device="cpu", pin_memory=True) for value in values]
+        for copy, value in zip(copies, values, strict=True):
+            copy.copy_(value, non_blocking=True)
+        done = stream.record_event()
+    return lambda: _arrived(done, values, copies)
+
+
+def _arrived(done: torch.cuda.Event, values: Sequence[Tensor], copies: list[Tensor]) -> list[Tensor]:
+    # Until here ``values`` must be kept: their memory is the other stream's to give away.
+    done.synchronize()
+    return copies
+
+
+@contextmanager
+def _ieee() -> Iterator[None]:
+    # torch names it in two ways, of which the older one is refused once the newer one was used.
+    newer = getattr(torch.backends.cudnn, "conv", None)
+    where, name, exactly = (newer, "fp32_precision", "ieee") if newer else (torch.backends.cudnn, "allow_tf32", False)
+    before = getattr(where, name)
+    setattr(where, name, exactly)
+    try:
+        yield
+    finally:
+        setattr(where, name, before)
+
+
+def exact(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context in which a GPU's convolutions of fp32 are fp32: by default they keep 10 bits of 23 (TF32)."""
+    return _ieee() if device.type == "cuda" else nullcontext()
 
 
 class _OneConvolution(TorchFunctionMode):

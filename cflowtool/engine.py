@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .device import choose_device, one_convolution
+from .device import choose_device, exact, fetch, one_convolution, to_device
 from .errors import InputError, UsageError, escape
 from .flows.pyramid import Context
 from .flows.transform import Region, counted
+from .graphs import CudaCapture, Graphs
 from .memory import available
 from .models import CNF, Density, Sampler
 from .models.binary import Binary
@@ -37,6 +38,11 @@ _CHECKED_SIDE = 64
 _FIXED_MARGIN = 8
 # Pixels of y that a CPU decodes at once: more of them together gain nothing (docs/decisions/together.md).
 _TOGETHER = 1 << 15
+# Pixels of y up to which a GPU's kernels take less time than their launches, so that a graph pays; reckoned, not
+# measured (docs/decisions/cuda.md).
+_REPLAYED = 1 << 17
+
+Drawn = tuple[Tensor, Tensor | None]
 
 
 class Engine:
@@ -44,9 +50,17 @@ class Engine:
 
     def __init__(self, model: Sampler, device: str = "auto", precision: str = "auto", tile: str = "auto") -> None:
         self.device = choose_device(device)
-        self.model = model.to(self.device).prepare()
+        self.model = self._placed(model).prepare()
+        self.graphs, self._parameters = Graphs(CudaCapture()), list(self.model.parameters())
         self.precision: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
         self.tile = tile
+
+    def _placed(self, model: Sampler) -> Sampler:
+        if self.device.type != "cuda":
+            return model.to(self.device)
+        # cuDNN brings a kernel in another order than the images into theirs, in every call.
+        placed: Sampler = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
 
     @property
     def of_holes(self) -> bool:
@@ -149,24 +163,43 @@ class Engine:
         network = torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
         small = not bf16 and self.together(tile.outer.height, tile.outer.width) > 1
         same_bits = one_convolution(self.device) if small else nullcontext()
-        with torch.no_grad(), network, same_bits, counted(self._region(tile)):
+        with torch.no_grad(), network, exact(self.device), same_bits, counted(self._region(tile)):
             yield
 
+    def _computed(
+        self, what: str, work: Callable[..., tuple[Tensor, ...]], tile: Tile, images: int, inputs: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Return what work makes of its inputs; of few pixels of a shape that repeats, on a GPU, by a CUDA graph."""
+
+        def computed(*given: Tensor) -> tuple[Tensor, ...]:
+            with self.computing(tile):
+                return work(*given)
+
+        pixels = images * tile.outer.height * tile.outer.width * self.model.scale**2
+        if self.device.type != "cuda" or pixels > _REPLAYED:
+            return computed(*inputs)
+        # Parameters may be changed, and the model be moved.
+        state = hash(tuple((p.data_ptr(), p._version) for p in self._parameters))
+        return self.graphs(computed, inputs, (what, self.precision, self._region(tile), state))
+
     def _moved(self, values: Tensor) -> Tensor:
-        return values.to(self.device, memory_format=torch.channels_last)
+        return to_device(values, self.device, torch.channels_last)
 
     def encode(self, x: Tensor, tile: Tile) -> Context:
         """Return the context of a tile of x, the ``part`` (B, C, h, w) that it sees."""
-        with self.computing(tile):
-            return self.model.encode(self._moved(x))
+        return self._computed("encode", self.model.encode, tile, len(x), [self._moved(x)])
 
-    def decode(
-        self, tile: Tile, samples: Sequence[int], temperature: float, seed: int, context: Context
-    ) -> tuple[Tensor, Tensor | None]:
+    def decode(self, tile: Tile, samples: Sequence[int], temperature: float, seed: int, context: Context) -> Drawn:
         """Return y (B, N, C, H, W) of the tile's outer box and log p (B, N) in float64 of its core."""
+        return self.decoding(tile, samples, temperature, seed, context)()
+
+    def decoding(
+        self, tile: Tile, samples: Sequence[int], temperature: float, seed: int, context: Context
+    ) -> Callable[[], Drawn]:
+        """Begin with what ``decode`` returns, and return what waits for it: a GPU is then free for what comes next."""
         size, corner = (tile.outer.height, tile.outer.width), (tile.outer.top, tile.outer.left)
         noise = [self._moved(e) for e in self.model.noise(size, samples, temperature, seed, corner)]
-        batch = context[0].shape[0]
+        batch, levels = context[0].shape[0], len(noise)
         if batch > 1 or self.device.type == "cpu":
             # Each sample an image of its own: layouts, and with them the bits, stay those of a sample alone.
             noise = [self._moved(e.repeat(batch, 1, 1, 1))[:, None] for e in noise]
@@ -176,20 +209,33 @@ class Engine:
             context = tuple(self._moved(entry) for entry in context)
         else:
             noise = [e[None] for e in noise]
-        with self.computing(tile):
-            draws = self.model.decode(tuple(noise), context)
-        y, log_prob = draws.y.flatten(0, 1).unflatten(0, (batch, len(samples))), draws.log_prob
-        return y.float().cpu(), None if log_prob is None else log_prob.reshape(batch, -1).double().cpu()
+
+        def drawn(*given: Tensor) -> tuple[Tensor, ...]:
+            draws = self.model.decode(given[:levels], given[levels:])
+            y = draws.y.flatten(0, 1).unflatten(0, (batch, len(samples))).float()
+            return (y,) if draws.log_prob is None else (y, draws.log_prob.reshape(batch, -1))
+
+        coming = fetch(self._computed("decode", drawn, tile, batch * len(samples), (*noise, *context)))
+        return lambda: _as_drawn(*coming())
 
     def log_prob(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
         """Return log p(y|x) of the tile's core, of a mask the bound of ``log_mass``."""
-        assert isinstance(self.model, Density)
-        if isinstance(self.model, Binary):
-            return self.log_mass(y, tile, context, seed)[0]
-        with self.computing(tile):
-            return (
-                self.model.log_prob_given(self._moved(self.part(y, tile, self.model.scale)), context)[0].double().cpu()
-            )
+        return self.scoring(y, tile, context, seed)()
+
+    def scoring(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Callable[[], Tensor]:
+        """Begin with what ``log_prob`` returns, and return what waits for it."""
+        model = self.model
+        assert isinstance(model, Density)
+        if isinstance(model, Binary):
+            mass = self.log_mass(y, tile, context, seed)[0]
+            return lambda: mass
+
+        def scored(y: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+            return (model.log_prob_given(y, given),)
+
+        inputs = (self._moved(self.part(y, tile, model.scale)), *context)
+        coming = fetch(self._computed("log_prob", scored, tile, len(y), inputs))
+        return lambda: coming()[0][0].double()
 
     def log_mass(self, y: Tensor, tile: Tile, context: Context, seed: int) -> Tensor:
         """Return log P(y|x) of the tile's core, (1,), a discrete y's, with the dequantizing noise of a seed."""
@@ -244,3 +290,7 @@ class Engine:
         region = Region(height, width, top, left, top + side, left + side)
         box = Box(tile.outer.top + top, tile.outer.left + left, side, side)
         return Tile(box, box), tuple(region.crop(c) for c in context)
+
+
+def _as_drawn(y: Tensor, log_prob: Tensor | None = None) -> Drawn:
+    return y, None if log_prob is None else log_prob.double()

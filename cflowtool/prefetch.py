@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -26,3 +26,13 @@ class Prefetch(Generic[T]):
         made = self.make(step) if ready is None else ready.result()
         self.coming = {step + 1: self.pool.submit(self.make, step + 1)}
         return made
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, each when the one after it has been made."""
+    making = iter(items)
+    for item in making:
+        for following in making:
+            yield item
+            item = following
+        yield item

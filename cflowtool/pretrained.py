@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import hub, images, weights
 from .canvas import Restoration, Settings
+from .device import exact
 from .errors import InputError, UsageError
 from .images import Picture, from_tensor, to_tensor
 from .models import Draws, Sampler
@@ -81,7 +82,9 @@ class Pretrained:
         """
         given = as_tensor(image)
         x = self.task.condition(given, None if mask is None else as_mask(mask))
-        draws = self.model.sample(self._padded(x).to(self.restorer.device), n, temperature, seed)
+        device = self.restorer.device
+        with exact(device):
+            draws = self.model.sample(self._padded(x).to(device), n, temperature, seed)
         height, width = (side * self.model.scale for side in x.shape[-2:])
         y = draws.y[0, ..., :height, :width].float().cpu()
         results = torch.cat([self.task.finish(given, x, one[None]) for one in y])

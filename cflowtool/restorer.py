@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from .canvas import Canvas, Given, Piece, Restoration, Settings
-from .engine import Engine
+from .engine import Drawn, Engine
 from .errors import CflowError, InputError, NoLikelihood, escape
 from .flows.dequantize import uniform_dequantize
 from .flows.pyramid import Context
@@ -19,6 +22,7 @@ from .memory import give_back, ran_out
 from .metrics.likelihood import bits_per_dim
 from .models import Density
 from .models.binary import Binary
+from .prefetch import one_ahead
 from .recipes import make_task
 from .tiles import Tile, crop
 from .weights import Loaded
@@ -29,6 +33,8 @@ _RETRY = 1 << 40
 _POOR_INVERSION, _WRONG_INVERSION = 1e-3, 0.1
 # A model of holes counts log 256 for each value that is known, whatever the picture's depth.
 _KNOWN_LEVELS = 256
+
+Begun = tuple[Tile, Callable[[], list[Piece]]]
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Restorer(Engine):
                 if not ran_out(error):
                     raise
                 budget = self._smaller(picture, budget)
+            self.graphs.clear()
             give_back()
 
     def _smaller(self, picture: Picture, budget: int | None) -> int:
@@ -118,7 +125,7 @@ class Restorer(Engine):
         canvases = [self._canvas(given, settings, False) for given in givens]
         for canvas in canvases:
             canvas.begin()
-        for pieces in self._draw(x, tile, settings, frozenset()):
+        for _, pieces in self._draw(((tile, x),), settings, frozenset(), None):
             for canvas, piece in zip(canvases, pieces, strict=True):
                 canvas.add(piece, tile)
         for canvas in canvases:
@@ -135,9 +142,10 @@ class Restorer(Engine):
             canvas.notes.append(
                 f"for want of memory, in tiles of {tiles[0].outer.width} x {tiles[0].outer.height} pixels"
             )
-        for tile in tiles:
+        drawn = self._draw(((tile, self.part(x, tile)) for tile in tiles), settings, again, budget)
+        for tile, samples in groupby(drawn, itemgetter(0)):
             canvas.begin()
-            for [piece] in self._draw(self.part(x, tile), tile, settings, again, budget):
+            for _, [piece] in samples:
                 canvas.add(piece, tile)
             canvas.end(tile)
         if self.inversion is not None and self.inversion > _POOR_INVERSION:
@@ -158,22 +166,32 @@ class Restorer(Engine):
         return Canvas(given, self.task, self.model.scale, settings, tiled)
 
     def _draw(
-        self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int], budget: int | None = None
-    ) -> Iterator[list[Piece]]:
-        """Encode what a tile sees of each image once and yield its samples, a piece for each image, as many as fit at a
-        time."""
+        self, parts: Iterable[tuple[Tile, Tensor]], settings: Settings, again: frozenset[int], budget: int | None
+    ) -> Iterator[tuple[Tile, list[Piece]]]:
+        """Yield each tile's samples, as many as fit at a time, a piece for each image of the ``part`` that it sees.
+
+        A GPU works on the next of them meanwhile.
+        """
+        begun = ((tile, one) for tile, x in parts for one in self._begin(x, tile, settings, again, budget))
+        for tile, pieces in _in_flight(begun, self.device):
+            yield tile, pieces()
+
+    def _begin(
+        self, x: Tensor, tile: Tile, settings: Settings, again: frozenset[int], budget: int | None
+    ) -> Iterator[Callable[[], list[Piece]]]:
+        """Encode what a tile sees and begin with some of its samples after the other; yield what waits for them."""
         if self._all_known(x, tile):
-            yield [self._as_given(x, tile, settings)]
+            yield lambda: [self._as_given(x, tile, settings)]
             return
         context = self.encode(x, tile)
         chunk = max(1, self.together(tile.outer.height, tile.outer.width, budget) // len(x))
         for first in range(0, settings.samples, chunk):
             some = settings.indices[first : first + chunk]
             drawn = [k + _RETRY if k in again else k for k in some]
-            y, log_prob = self.decode(tile, drawn, settings.temperature, settings.seed, context)
-            self._check_inversion(y, log_prob, tile, settings, context)
-            scores = [None] * len(x) if log_prob is None else list(log_prob)
-            yield [Piece(some, y[i], scores[i], x[i : i + 1]) for i in range(len(x))]
+            coming = self.decoding(tile, drawn, settings.temperature, settings.seed, context)
+            if self.inversion is None and isinstance(self.model, Density):
+                self._check_inversion(*coming(), tile, settings, context)
+            yield partial(_pieces, coming, some, x)
 
     def _check_inversion(self, y: Tensor, scores: Tensor | None, tile: Tile, settings: Settings, of: Context) -> None:
         """Measure the error of the inversion with a run's first sample; raise CflowError where it is nonsense."""
@@ -234,7 +252,8 @@ class Restorer(Engine):
         for tile in self.tiles(*self.padded_size(*x.shape[-2:])):
             context = self.encode(self.part(x, tile), tile)
             for total, bound, each, y in zip(totals, bounds, versions, targets, strict=True):
-                total += torch.stack([self.log_prob(v, tile, context, seed + k) for k, v in enumerate(each)])
+                coming = [self.scoring(v, tile, context, seed + k) for k, v in enumerate(each)]
+                total += torch.stack([wait() for wait in coming])
                 if self.model.variational:
                     bound += self.log_mass(y, tile, context, seed)
         found = zip(totals, bounds, candidates, strict=True)
@@ -257,6 +276,16 @@ class Restorer(Engine):
         if levels == 1:
             return [y] * max(1, draws)
         return [uniform_dequantize(y, levels, generator) for _ in range(draws)] or [y]
+
+
+def _in_flight(begun: Iterator[Begun], device: torch.device) -> Iterator[Begun]:
+    return begun if device.type == "cpu" else one_ahead(begun)
+
+
+def _pieces(coming: Callable[[], Drawn], indices: Sequence[int], x: Tensor) -> list[Piece]:
+    y, log_prob = coming()
+    scores = [None] * len(x) if log_prob is None else list(log_prob)
+    return [Piece(indices, y[i], scores[i], x[i : i + 1]) for i in range(len(x))]
 
 
 def _score(totals: Tensor, levels: int, dims: int, bound: Tensor | None) -> Score:

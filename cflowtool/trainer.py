@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import checkpoint, processes
 from .dataset import Crops, find, held_out
-from .device import choose_device
+from .device import choose_device, exact, pinned, to_device
 from .errors import Diverged, RecipeError, UsageError
 from .images.temporary import sweep
 from .journal import Journal
@@ -192,7 +192,7 @@ class Trainer:
     def _batch(self, number: int) -> Batch:
         generator = generator_of(self.spec.seed, number)
         x, y = self.task.pair(self.crops.batch(self.spec.batch, generator), generator)
-        return x, y, generator
+        return pinned(x, self.accelerator.device), pinned(y, self.accelerator.device), generator
 
     def step(self) -> dict[str, float]:
         """Take one optimisation step and return its figures."""
@@ -234,7 +234,7 @@ class Trainer:
     def _objective(
         self, x: Tensor, y: Tensor, generator: torch.Generator, warm: bool, objective: nn.Module | None = None
     ) -> Tensor:
-        x, y = (t.to(self.accelerator.device, memory_format=torch.channels_last) for t in (x, y))
+        x, y = (to_device(t, self.accelerator.device, torch.channels_last) for t in (x, y))
         with self.accelerator.autocast():
             loss: Tensor = (objective or self.objective)(y, x, generator, warm)
         return loss
@@ -255,10 +255,11 @@ class Trainer:
 
         An interrupt takes effect between two steps, after the state is saved.
         """
-        with Deferred() as deferred:
-            self._loop(deferred)
-            self.save()
-        self.validate()
+        with exact(self.accelerator.device):
+            with Deferred() as deferred:
+                self._loop(deferred)
+                self.save()
+            self.validate()
         return self.averaged()
 
     def _loop(self, deferred: Deferred) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cflowtool"
 LAYERS = {
     "errors": 1,
-    "tiles": 2, "images": 2, "metrics": 2, "device": 2, "memory": 2,
+    "tiles": 2, "images": 2, "metrics": 2, "device": 2, "graphs": 2, "memory": 2,
     "views": 3, "figures": 3, "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
     "recipes": 5, "dataset": 5, "header": 5, "budget": 5,

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cflowtool.prefetch import Prefetch
+from cflowtool.prefetch import Prefetch, one_ahead
 
 
 @pytest.mark.parametrize("steps", [range(6), [3, 4, 5], [0, 1, 7, 8, 2], [0, 0, 1, 1]])
@@ -46,3 +46,10 @@ def test_an_error_comes_with_its_own_step() -> None:
     with pytest.raises(ZeroDivisionError):
         ahead.take(2)
     assert ahead.take(3) == 1
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_one_ahead_each_item_comes_when_the_next_is_made(count: int) -> None:
+    made: list[int] = []
+    seen = [(item, len(made)) for item in one_ahead(made.append(k) or k for k in range(count))]
+    assert seen == [(k, min(k + 2, count)) for k in range(count)]

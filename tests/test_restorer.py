@@ -1,6 +1,6 @@
 """The restorer: the laws of sampling, whole and in tiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from cflowtool.metrics.likelihood import bits_per_dim
 from cflowtool.models import CAFLOW, CGlow, Draws
 from cflowtool.models.caflow import CAFLOWConfig
 from cflowtool.models.cglow import CGlowConfig
-from cflowtool.restorer import Restorer
+from cflowtool.prefetch import one_ahead
+from cflowtool.restorer import Begun, Restorer
 
 Photo = Callable[..., Path]
 
@@ -431,3 +432,31 @@ def test_no_seam_shows_where_the_margin_is_far_below_the_receptive_field(name: s
     steps = [np.abs(np.diff(values, axis=1)).mean((0, 2))[[cut - 1 for cut in cuts]] for values in (first, second)]
     assert 0.98 < steps[1].mean() / steps[0].mean() < 1.02
     assert np.abs(second - first).mean() < 0.2 and np.abs(second - first).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(22, 38), (150, 170)])
+def test_one_ahead_as_on_a_gpu_the_results_are_the_same(
+    tiny_weight: Path, photo: Photo, tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = images.read(photo(tmp_path / "x.png", *size))
+    settings, loaded = Settings(5, 0.8, 3, mean=True, std=True), weights.load(tiny_weight)
+    begun: list[bool] = []
+
+    def in_flight(items: Iterator[Begun], device: torch.device) -> Iterator[Begun]:
+        begun.append(True)
+        return one_ahead(items)
+
+    plain = Restorer(loaded, "cpu", tile="64").restore(picture, settings)
+    monkeypatch.setattr("cflowtool.restorer._in_flight", in_flight)
+    ahead = Restorer(loaded, "cpu", tile="64").restore(picture, settings)
+    assert begun and plain.tiled is ahead.tiled and plain.log_prob == ahead.log_prob
+    for one, other in zip([*plain.pictures, plain.mean], [*ahead.pictures, ahead.mean], strict=True):
+        assert np.array_equal(one.pixels, other.pixels)
+    assert np.array_equal(plain.std, ahead.std)
+
+
+def test_on_a_cpu_nothing_is_captured(restorer: Restorer, picture: images.Picture) -> None:
+    for _ in range(3):
+        restorer.restore(picture, Settings(2, 0.8, 0))
+        restorer.score(picture, restorer.restore(picture, Settings(1, 0.8, 0)).pictures)
+    assert restorer.graphs.calls == 0

@@ -62,7 +62,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trainer(made: Recipe, photos: Path, out: Path, **options: Any) -> Trainer:
     events: list[dict[str, Any]] = options.pop("events", [])
-    return Trainer(made, TrainOptions(data=[photos], out=out, device="cpu", **options), events.append)
+    device = options.pop("device", "cpu")
+    return Trainer(made, TrainOptions(data=[photos], out=out, device=device, **options), events.append)
 
 
 def state_of(run: Trainer) -> dict[str, Tensor]:
@@ -288,3 +289,13 @@ def test_a_model_of_a_fixed_size_is_trained_on_that(fixed: tuple[int, int] | Non
         assert hint in caught.value.hint
     else:
         check_crop(model, crop)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_gpu_takes_the_steps_that_the_cpu_takes(recompute: bool, photos: Path, tmp_path: Path) -> None:
+    runs = [trainer(recipe(recompute=recompute), photos, tmp_path / name, device=name) for name in ("cpu", "cuda")]
+    for _ in range(4):
+        cpu, gpu = (run.step() for run in runs)
+        assert gpu["loss"] == pytest.approx(cpu["loss"], rel=1e-3)
+        assert gpu["gradient_norm"] == pytest.approx(cpu["gradient_norm"], rel=1e-2)

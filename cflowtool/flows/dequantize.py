@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..device import to_device
 from ..nets.condition import ConditionNet
 from .gaussian import standard_normal_log_prob
 from .injected import InjectedSteps
@@ -22,7 +23,7 @@ def uniform_dequantize(y: Tensor, levels: int, generator: torch.Generator | None
     of the discrete image from below: log P(v) >= E log p(y) - D log(levels).
     """
     noise = torch.rand(y.shape, generator=generator, dtype=y.dtype, device=generator.device if generator else y.device)
-    return y + (noise.to(y.device) - 0.5) / levels
+    return y + (to_device(noise, y.device) - 0.5) / levels
 
 
 class VariationalDequantizer(nn.Module):
@@ -74,4 +75,5 @@ class VariationalDequantizer(nn.Module):
 def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return N(0, I) noise in the shape of a tensor, drawn on the CPU; without a generator always the same."""
     generator = generator or torch.Generator().manual_seed(0)
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
+    noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return to_device(noise, like.device)

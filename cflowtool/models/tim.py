@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..device import to_device
 from ..flows.gaussian import Latent, NoiseField
 from ..flows.pyramid import Context
 from ..images import bicubic_resize
@@ -241,7 +242,7 @@ class TIM(Sampler):
         for level in stage:
             shapes += [(c.code_channels, *targets[level].shape[-2:]), (c.mapping_dim, 1, 1)][: self._each]
         drawn = (torch.randn(count, *s, generator=generator, dtype=like.dtype, device=generator.device) for s in shapes)
-        return tuple(codes.to(like.device) for codes in drawn)
+        return tuple(to_device(codes, like.device) for codes in drawn)
 
     def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return min over codes z of d(f(x, z), y), (B,): conditional IMLE (TIM section 3), the codes drawn anew."""
