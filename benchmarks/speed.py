@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cflowtool import recipes, weights
 from cflowtool.cli.process import keep_buffers
+from cflowtool.cli.start import AT_HAND, TUNABLES
 from cflowtool.device import exact
 from cflowtool.engine import Engine
 from cflowtool.errors import CflowError
@@ -118,12 +119,14 @@ def works(model: Sampler, part: str, device: torch.device) -> dict[str, Callable
     if isinstance(model, Density) and model.levels == 2:
         y = y.round()
     if part == "use":
-        density, one = isinstance(model, Density), x[:1]
-        ten = (
-            (lambda: model.sample(one, SAMPLES, 0.8, 0).order()) if density else (lambda: model.sample(one, 10, 0.8, 0))
-        )
+        density, one, seeds = isinstance(model, Density), x[:1], itertools.count(1)
+
+        def ten(seed: int = 0) -> object:
+            draws = model.sample(one, SAMPLES, 0.8, seed)
+            return draws.order() if density else draws
+
         found: dict[str, Callable[[], object]] = {"log_prob": lambda: model.log_prob(y, x)} if density else {}
-        return found | {"one": lambda: model.sample(one, 1, 0.8, 0), "ten": ten}
+        return found | {"one": lambda: model.sample(one, 1, 0.8, 0), "ten": ten, "new": lambda: ten(next(seeds))}
 
     def step() -> None:
         model.zero_grad()
@@ -196,7 +199,7 @@ def names() -> list[str]:
 
 def in_a_process(arguments: list[str], threads: int) -> None:
     """Measure one row in a process of its own and keep it; a model that cannot be trained here has none."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), TUNABLES: AT_HAND}
     done = subprocess.run(
         [sys.executable, __file__, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )

@@ -19,8 +19,8 @@ is a likelihood. Times are medians. The ceiling is the best of three 3x3 convolu
 channels_last) in the same process; a share is GFLOP / seconds / ceiling, the GFLOP being those that are really
 computed: what depends on x alone counts once for ten samples. Peak memory is that of the whole process on a CPU,
 torch's own 0.3 GiB included, and that of its tensors on a GPU. "recomputed" is a training step with
-`recompute = true`, its share that of the GFLOP of a plain one. Noise is kept from run to run, as in a folder of images;
-drawing it anew takes ten samples of `caflow-super-resolve-x4-paper` 13 ms more.
+`recompute = true`, its share that of the GFLOP of a plain one. Noise is kept from run to run, as in a folder of images,
+but for "of new noise", a seed each time. The allocator is set as the commands set it.
 """
 HINTS = """
 ## What makes it fast, and what you can do
@@ -30,8 +30,9 @@ HINTS = """
   log-determinant, made once.
 - In fp32 on a CPU, torch leaves 1x1 convolutions on one thread, and those of one small image, to a slower library:
   `cflowtool.nets.convolution` sends them to oneDNN, with the kernels of a model in use kept in oneDNN's own order.
-- The commands tell glibc to keep large buffers. A program of your own can do the same with
-  `cflowtool.cli.process.keep_buffers()`.
+- The commands tell glibc to keep large buffers, and many small ones at hand. A program of your own can do the first
+  with `cflowtool.cli.process.keep_buffers()`; for the second its environment must say
+  `GLIBC_TUNABLES=glibc.malloc.tcache_count=127` when it starts.
 - Where several processes share the cores, set `OMP_NUM_THREADS` to what each may use and `OMP_WAIT_POLICY=PASSIVE`, so
   that waiting threads sleep.
 - `--precision bf16` for sampling and `precision = "bf16"` for training pay on processors with bf16 instructions and on
@@ -60,6 +61,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ten_samples(row: Row | None) -> str:
+    """Return seconds and share of ten samples, what they take with new noise and, on a GPU, replayed."""
+    works = row["works"] if row else {}
+    new = f"; {number(works['new']['seconds'])} s of new noise" if "new" in works else ""
+    replayed = f"; {number(row['ten_replayed'])} s replayed" if row and "ten_replayed" in row else ""
+    return cell(row, "ten") + new + replayed
+
+
 def model_table(rows: Sequence[Row]) -> str:
     """Return the rows of one place and precision, a model a line."""
     head = ["model", "parameters", "log_prob", "one sample", "ten samples", "training step", "recomputed"]
@@ -70,20 +79,10 @@ def model_table(rows: Sequence[Row]) -> str:
         use, train, again = (parts.get(part) for part in ("use", "train", "recompute"))
         ten = use["works"]["ten"] if use else {}
         peaks = ", ".join(number(p["peak_mebibytes"] / 2**10 if p else None) for p in (use, train, again))
-        line = [
-            name,
-            f"{next(iter(parts.values()))['parameters'] / 1e6:.1f} M",
-            cell(use, "log_prob"),
-            cell(use, "one"),
-        ]
-        again_on_gpu = f", replayed {number(use['ten_replayed'])} s" if use and "ten_replayed" in use else ""
-        line += [
-            cell(use, "ten") + again_on_gpu,
-            cell(train, "train"),
-            cell(again, "recompute"),
-            number(ten.get("gflop")),
-        ]
-        lines.append([*line, str(ten.get("calls", "-")), peaks])
+        line = [name, f"{next(iter(parts.values()))['parameters'] / 1e6:.1f} M"]
+        line += [cell(use, "log_prob"), cell(use, "one"), ten_samples(use), cell(train, "train")]
+        line += [cell(again, "recompute"), number(ten.get("gflop")), str(ten.get("calls", "-")), peaks]
+        lines.append(line)
     return table(head, lines)
 
 

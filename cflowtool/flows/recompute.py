@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..nets.recompute import Settings, gradients_of
 from .transform import held
 
 Contexts = Sequence[Tensor]
@@ -19,35 +19,24 @@ Mapped = tuple[Tensor, Tensor]
 
 @dataclass
 class _Steps:
-    """The steps of one forward pass, with what they read beside their inputs: context variables and autocast."""
+    """The steps of one forward pass and the settings that it had."""
 
     modules: Sequence[nn.Module]
-    device: str
     counts: list[int]
-    parameters: list[list[nn.Parameter]] = field(default_factory=list)
-    variables: Context = field(default_factory=copy_context)
+    settings: Settings
 
     def __post_init__(self) -> None:
         self.parameters = [[p for p in module.parameters() if p.requires_grad] for module in self.modules]
-        self.autocast = torch.is_autocast_enabled(self.device)
-        self.precision = torch.get_autocast_dtype(self.device)
-
-    def again(self, work: Callable[[], Any]) -> Any:
-        """Return what ``work`` gives under the settings of the forward pass, which are over when gradients are made."""
-        with torch.autocast(self.device, self.precision, enabled=self.autocast):
-            return self.variables.run(work)
 
     def gradients(self, k: int, z: Tensor, contexts: Contexts, wanted: Mapped) -> tuple[Tensor, list[Tensor | None]]:
         """Return the input of step k, and the gradients of that, of its contexts and of its parameters."""
-        module = self.modules[k]
+        module, again = self.modules[k], self.settings.again
         with torch.no_grad():
-            y = self.again(lambda: module.inverse(held(z), *contexts)[0]).detach()  # type: ignore[operator]
+            y = again(lambda: module.inverse(held(z), *contexts)[0]).detach()  # type: ignore[operator]
         inputs = [t.detach().requires_grad_(t.is_floating_point()) for t in (y, *contexts)]
         with torch.enable_grad():
-            outputs: Mapped = self.again(lambda: module(held(inputs[0]), *inputs[1:]))
-        found = [(out, grad) for out, grad in zip(outputs, wanted, strict=True) if out.requires_grad]
-        outs, grads = zip(*found, strict=True)
-        return y, list(torch.autograd.grad(outs, (*inputs, *self.parameters[k]), grads, allow_unused=True))
+            outputs: Mapped = again(lambda: module(held(inputs[0]), *inputs[1:]))
+        return y, gradients_of(outputs, (*inputs, *self.parameters[k]), wanted)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -85,7 +74,7 @@ def recomputed(modules: Sequence[nn.Module], y: Tensor, contexts: Sequence[Conte
     Of all that the steps compute only z is kept. Gradients go back step by step: y comes of z by the inverse, and one
     step at a time is computed again. They are plain autograd's to rounding, for about half as much time again.
     """
-    steps = _Steps(modules, y.device.type, [len(each) for each in contexts])
+    steps = _Steps(modules, [len(each) for each in contexts], Settings(y.device.type))
     flat = [t for each in contexts for t in each]
     parameters = [p for each in steps.parameters for p in each]
     z, log_det = _Recomputed.apply(steps, y, *flat, *parameters)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NoLikelihood
-from ..flows.conditional import ConditionalLevel
+from ..flows.conditional_pyramid import ConditionalLevel
 from ..flows.dequantize import uniform_dequantize
 from ..flows.gaussian import Latent, NoiseField
 from ..flows.injected import InjectedSteps

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..flows.actnorm import ActNorm
-from ..flows.conditional import ConditionalLevel, ConditionalPyramid
+from ..flows.conditional_pyramid import ConditionalLevel, ConditionalPyramid
 from ..flows.dequantize import uniform_dequantize
 from ..flows.gaussian import Latent, standard_normal_log_prob
 from ..flows.pyramid import Context
@@ -142,7 +142,7 @@ class CGlow(Density):
         Without a generator the density is the midpoint's; with one that of a point of the cell, a lower bound in mean.
         """
         v = y if generator is None else uniform_dequantize(y, self.cells, generator)
-        cell = torch.as_tensor(-self.channels * math.log(self.cells), dtype=y.dtype, device=y.device)
+        cell = y.new_full((), -self.channels * math.log(self.cells))
         return self.log_prob_given(v, context) + total_constant(cell, self._window(y))
 
     def decode(self, eps: Latent, context: Context) -> Draws:

@@ -48,8 +48,8 @@ class Fixed:
         return Fixed, (self.kernel, self.bias, *self.how)
 
     def __call__(self, x: Tensor, then: Then = "none", bias: Tensor | None = None) -> Tensor:
-        """Return ``then`` of (B, D, H', W') of x (B, C, H, W); without a bias one may be given."""
-        bias, (padding, stride, groups) = self.bias if bias is None else bias, self.how
+        """Return ``then`` of (B, D, H', W') of x (B, C, H, W); without a bias one may be given, of any shape."""
+        bias, (padding, stride, groups) = self.bias if bias is None else bias.flatten(), self.how
         if not by_onednn(x):
             return convolve(x, self.kernel, bias, padding, stride, groups, then)
         if x.shape != self._shape:
@@ -129,7 +129,8 @@ class Conv2d(Preparable, nn.Conv2d):
         self._fixed = self.fixed
 
     def forward(self, x: Tensor, then: Then = "none", bias: Tensor | None = None) -> Tensor:
-        """Return ``then`` of (B, out_channels, H', W') of x (B, in_channels, H, W); without a bias one may be given."""
+        """Return ``then`` of (B, D, H', W') of x (B, C, H, W); without a bias one may be given, of any shape."""
         if self.prepared and not torch.is_grad_enabled():
             return self._fixed(x, then, bias)
-        return convolve(x, self.weight, self.bias if bias is None else bias, *self._places, self.groups, then)
+        bias = self.bias if bias is None else bias.flatten()
+        return convolve(x, self.weight, bias, *self._places, self.groups, then)

@@ -58,7 +58,7 @@ class CouplingNet(Preparable):
         first: Conv2d | Fixed, middle: Conv2d | Fixed, z: Tensor, hidden: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         if hidden is None:
-            features = first(z, "relu", None if bias is None else bias.flatten())
+            features = first(z, "relu", bias)
         else:
             features = F.relu(first(z) + hidden, inplace=True)
         answer: Tensor = middle(features, "relu")

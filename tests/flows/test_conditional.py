@@ -1,4 +1,4 @@
-"""Maps made from x for a whole image: where they start, how far they can go, and the pyramid of them."""
+"""Maps made from x for a whole image: where they start, how far they can go, and the step of them."""
 
 import math
 from collections.abc import Callable
@@ -13,9 +13,8 @@ from cflowtool.flows.conditional import (
     STRETCH_BOUND,
     Conditional1x1,
     ConditionalActNorm,
-    ConditionalPyramid,
     ConditionalStep,
-    HeadedStep,
+    maps_of,
 )
 from cflowtool.flows.transform import Transform
 
@@ -78,45 +77,29 @@ def test_neither_direction_runs_away_in_fp32(kind: type[Transform]) -> None:
     assert torch.allclose(back, y, atol=1e-3) and log_det.abs().max() <= 12 * 16 * LOG_SCALE_BOUND
 
 
-def pyramid_of(levels: int, randomised: Randomise) -> tuple[ConditionalPyramid, tuple[Tensor, ...]]:
-    torch.manual_seed(3)
-    pyramid = randomised(ConditionalPyramid(2, levels, 2, 8))
-    context = []
-    for i, level in enumerate(pyramid.levels, 1):
-        context.append(0.3 * torch.randn(2, sum(level.vector_shares), 1, 1, dtype=torch.float64))
-        context += [torch.randn(2, share, 8 >> i, 8 >> i, dtype=torch.float64) for share in level.map_shares]
-        assert sum(level.vector_groups) == sum(level.vector_shares)
-    return pyramid, tuple(context)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_all_steps_maps_at_once_are_each_steps_normalization_and_convolution(batch: int) -> None:
+    torch.manual_seed(0)
+    steps = [ConditionalStep(6, 8).double() for _ in range(3)]
+    y = torch.randn(3, 6, 4, 5, dtype=torch.float64)
+    vectors = torch.randn(batch, 3 * (12 + 36), 1, 1, dtype=torch.float64)
+    matrices, shifts, log_dets = maps_of(torch.stack([step.rotation for step in steps]), vectors)
+    wanted = [step.affine(y, part) for step, part in zip(steps, vectors.chunk(3, 1), strict=True)]
+    for k, (z, _) in enumerate(wanted):
+        found = torch.einsum("bij,bjhw->bihw", matrices[:, k].expand(3, 6, 6), y) + shifts[:, k].mT[..., None]
+        assert torch.allclose(found, z, rtol=0, atol=1e-12)
+    total = 20 * log_dets.flatten().expand(3)
+    assert torch.allclose(total, sum(log_det for _, log_det in wanted), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_the_pyramid_is_undone_and_its_log_det_is_the_jacobians(levels: int, randomised: Randomise) -> None:
-    pyramid, context = pyramid_of(levels, randomised)
-    y = torch.randn(2, 2, 8, 8, dtype=torch.float64)
-    eps, log_det = pyramid(y, context)
-    assert [tuple(e.shape[1:]) for e in eps] == pyramid.latent_shapes(8, 8)
-    back, log_det_back = pyramid.inverse(eps, context)
-    assert (back - y).abs().max() < 1e-9 and (log_det + log_det_back).abs().max() < 1e-9
-    for i in range(2):
-        own = tuple(entry[i : i + 1] for entry in context)
-        flat = lambda v, own=own: torch.cat([e.flatten() for e in pyramid(v, own)[0]])  # noqa: E731
-        jacobian = torch.autograd.functional.jacobian(flat, y[i : i + 1]).flatten(1)
-        assert log_det[i].item() == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8)
-
-
-def test_every_entry_of_the_pyramids_context_matters(randomised: Randomise) -> None:
-    pyramid, context = pyramid_of(2, randomised)
-    context = tuple(entry.requires_grad_() for entry in context)
-    eps, log_det = pyramid(torch.randn(2, 2, 8, 8, dtype=torch.float64), context)
-    gradients = torch.autograd.grad(sum(e.pow(4).sum() for e in eps) + log_det.sum(), context)
-    seen = [gradient.abs().amax((0, 2, 3)) > 0 for gradient in gradients]
-    assert all(entry.any() for entry in seen) and torch.cat(seen).double().mean() > 0.9
-
-
-def test_a_step_with_a_head_is_the_step_of_what_the_head_makes(randomised: Randomise) -> None:
-    step, head = randomised(ConditionalStep(4, 6)), nn.Conv2d(3, 6, 3, padding=1).double()
-    y, features = (torch.randn(2, c, 4, 4, dtype=torch.float64) for c in (4, 3))
-    vectors, headed = torch.randn(2, 24, 1, 1, dtype=torch.float64), HeadedStep(step, head)
-    for found, wanted in ((headed, step), (headed.inverse, step.inverse)):
-        for one, other in zip(found(y, vectors, features), wanted(y, vectors, head(features)), strict=True):
-            assert torch.equal(one, other)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_step_is_undone_and_one_image_serves_every_sample(batch: int, randomised: Randomise) -> None:
+    step = randomised(ConditionalStep(4, 6))
+    y, maps = (torch.randn(2, c, 4, 4, dtype=torch.float64) for c in (4, 6))
+    matrices, shifts, _ = maps_of(step.rotation[None], torch.randn(batch, 24, 1, 1, dtype=torch.float64))
+    told = matrices[:, 0], shifts[:, 0]
+    z, log_det = step(y, *told, maps)
+    back, log_det_back = step.inverse(z, *told, maps)
+    assert torch.allclose(back, y, rtol=0, atol=1e-10) and torch.allclose(log_det, -log_det_back, rtol=0, atol=1e-10)
+    for one, other in zip(step(y[1:], *(part[-1:] for part in told), maps[1:]), (z[1:], log_det[1:]), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cflowtool.flows.conditional import ConditionalLevel
+from cflowtool.flows.conditional_pyramid import ConditionalLevel
 from cflowtool.flows.injector import AffineInjector
 from cflowtool.flows.pyramid import Chain, affine_step
 from cflowtool.flows.recompute import recomputed

@@ -191,7 +191,7 @@ def test_the_papers_recipes_have_the_papers_sizes(name: str) -> None:
     assert (train["steps"], train["batch"], train["learning_rate"], train["crop"]) == (steps, 2, 2e-4, side)
     assert recipe["defaults"] == {"samples": 10, "temperature": 1.0}
     with torch.device("meta"):
-        model = CGlow(CGlowConfig(**{**recipe["model"]["config"], "size": (side, side)}))
+        model = CGlow(CGlowConfig(**{**recipe["model"]["config"], "size": (side, side)})).eval()
         context = model.encode(torch.empty(2, x_channels, side, side))
     assert recipe["model"]["config"]["size"] == [side, side]
     assert sum(p.numel() for p in model.parameters()) == parameters_of(seen, side, x_channels)
@@ -205,15 +205,27 @@ def test_the_papers_recipes_have_the_papers_sizes(name: str) -> None:
     assert [tuple(entry.shape) for entry in context] == wanted
 
 
-def test_recomputing_training_keeps_the_features_of_x_in_the_place_of_its_maps() -> None:
+def test_training_keeps_the_features_of_x_in_the_place_of_its_maps() -> None:
     config = CGlowConfig(size=(8, 8), levels=2, steps=2, width=64, conditioning_width=8, coupling_channels=4)
     model, x = CGlow(config).train(), torch.rand(2, 3, 8, 8)
 
     def channels() -> list[int]:
         return [entry.shape[1] for entry in model.encode(x) if entry.shape[-1] > 1][1:]
 
-    assert channels() == [64] * 5
+    assert channels() == [4] * 5
     assert model.recompute() is model and channels() == [4] * 5
+    with torch.no_grad():
+        assert channels() == [64] * 5
     assert set(model.state_dict()) == set(CGlow(config).state_dict())
     model.eval()
     assert channels() == [64] * 5
+
+
+def test_in_training_too_drawing_undoes_scoring(randomised: Randomise) -> None:
+    model = randomised(cglow()).train()
+    x = conditions(model, 2)
+    y, context = truths(model, x), model.encode(x)
+    z, _ = model.actnorm(y - context[0], y)
+    eps, log_det = model.pyramid(z, context[1:])
+    back, log_det_back = model.pyramid.inverse(eps, context[1:])
+    assert torch.allclose(back, z, rtol=0, atol=1e-9) and torch.allclose(log_det, -log_det_back, rtol=0, atol=1e-9)

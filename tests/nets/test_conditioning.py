@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cflowtool.nets.conditioning import Conditioner, FeatureNet, LevelNeeds, ParameterNet, downscale
+from cflowtool.nets.prepared import Preparable
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8, 16])
@@ -70,8 +71,41 @@ def test_the_conditioner_gives_vectors_and_maps_level_after_level_in_their_order
         for net in level:
             torch.nn.init.normal_(net.last.weight)
     x = torch.rand(3, 1, 16, 16)
-    found = conditioner(x)
+    found = conditioner.eval()(x)
     first = [(3, 5, 1, 1), (3, 4, 8, 8), (3, 4, 8, 8)]
     assert [tuple(part.shape) for part in found] == [*first, (3, 5, 1, 1), (3, 4, 4, 4)]
     assert torch.equal(found[0][:, 2:], conditioner.vectors[0][1](x))
     assert torch.equal(found[2], conditioner.maps[0][1](x))
+
+
+def test_training_gets_the_features_that_the_heads_make_the_same_maps_of() -> None:
+    torch.manual_seed(0)
+    conditioner, x = Conditioner(1, [LevelNeeds([2], [4, 6], 2)], 4, 8, 5, (16, 16)), torch.rand(2, 1, 16, 16)
+    _, *maps = conditioner.eval()(x)
+    _, *features = conditioner.train()(x)
+    assert all(part.shape == (2, 5, 8, 8) for part in features)
+    for head, part, wanted in zip(conditioner.heads()[0], features, maps, strict=True):
+        assert torch.equal(head(part), wanted)
+
+
+@pytest.mark.parametrize("size", [(16, 24), None])
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_networks_together_are_the_same_as_apart_until_a_parameter_changes(
+    size: tuple[int, int] | None, batch: int
+) -> None:
+    torch.manual_seed(0)
+    needs = [LevelNeeds([2, 3, 2], [4], 2), LevelNeeds([5, 4], [4], 4)]
+    conditioner, x = Conditioner(3, needs, 4, 8, 4, size).eval(), torch.rand(batch, 3, 16, 24)
+    for level in conditioner.vectors:
+        for net in level:
+            torch.nn.init.normal_(net.last.weight)
+    for _ in range(2):
+        apart = conditioner(x)
+        for module in reversed(list(conditioner.modules())):
+            if isinstance(module, Preparable):
+                module.prepare()
+        for found, wanted in zip(conditioner(x), apart, strict=True):
+            assert found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        conditioner.vectors[0][1].first.weight.mul_(2)
+        assert not torch.allclose(conditioner(x)[0], apart[0])

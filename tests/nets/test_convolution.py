@@ -93,8 +93,8 @@ def prepared_layer() -> Conv2d:
 
 @torch.no_grad()
 def test_a_prepared_layer_is_itself_and_so_is_its_copy() -> None:
-    layer, x, bias = prepared_layer(), torch.randn(2, 4, 9, 8), torch.randn(6)
-    wanted = F.conv2d(x, layer.weight, bias, padding=1).relu()
+    layer, x, bias = prepared_layer(), torch.randn(2, 4, 9, 8), torch.randn(1, 6, 1, 1)
+    wanted = F.conv2d(x, layer.weight, bias.flatten(), padding=1).relu()
     for found in (layer(x, "relu", bias), deepcopy(layer)(x, "relu", bias)):
         assert torch.allclose(found, wanted, atol=1e-6)
     layer.weight.add_(1)

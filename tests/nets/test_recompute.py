@@ -28,3 +28,23 @@ def test_less_is_kept_and_the_gradients_are_the_same(kind: str, randomised) -> N
     (plain, wanted), (thrifty, found) = (kept_and_gradients(net, x, recompute) for recompute in (False, True))
     assert thrifty < plain / 2
     assert all(torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in zip(found, wanted, strict=True))
+
+
+def test_what_is_not_trained_or_not_asked_for_gets_no_gradient() -> None:
+    net = Thrifty().train()
+    net.recompute, part = True, nn.Conv2d(2, 3, 3)
+    part.weight.requires_grad_(False)
+    x = torch.randn(2, 2, 8, 8)
+    net.part(part, x).square().sum().backward()
+    assert part.weight.grad is None and part.bias is not None and part.bias.grad is not None and x.grad is None
+
+
+def test_autocast_of_the_forward_pass_holds_when_gradients_are_made() -> None:
+    torch.manual_seed(0)
+    net, seen = Thrifty().train(), []
+    net.recompute, part = True, nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 2, 3))
+    part[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = net.part(part, torch.randn(2, 2, 8, 8)).float().square().sum()
+    loss.backward()
+    assert seen == [torch.bfloat16, torch.bfloat16]
