@@ -42,8 +42,12 @@ class ParameterNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, outputs, 1, 1) in x's own precision."""
-        features = self.first(self.pool(self.convolutions(x)), "relu")
-        return _connected(self.last, F.relu(_connected(self.middle, features), inplace=True)).to(x.dtype)
+        return self.connected(self.pool(self.convolutions(x))).to(x.dtype)
+
+    def connected(self, features: Tensor) -> Tensor:
+        """Return what the three layers make of (B, channels, h, w), which they cover."""
+        features = self.first(features, "relu")
+        return _connected(self.last, F.relu(_connected(self.middle, features), inplace=True))
 
 
 def _connected(layer: Conv2d, x: Tensor) -> Tensor:
@@ -55,38 +59,27 @@ def _connected(layer: Conv2d, x: Tensor) -> Tensor:
 
 
 class ParameterNets:
-    """Parameter networks of the same sizes, for use by oneDNN: far fewer calls, which are what one image takes.
+    """Parameter networks of the same sizes, for use by oneDNN: the convolutions of two are the groups of one.
 
-    Two networks are the groups of one convolution; with more of them several images would take longer than apart. The
-    connected layers of all are a batch of matrix products.
+    So they are fewer calls, which are what one image takes; with more groups several images would take longer.
     """
 
     def __init__(self, nets: Sequence[ParameterNet]) -> None:
-        pairs = [nets[k : k + 2] for k in range(0, len(nets), 2)]
-        self.pool = nets[0].pool
+        self.pairs = [nets[k : k + 2] for k in range(0, len(nets), 2)]
         self.convolutions = [
-            [_beside([net.convolutions[i] for net in pair], i > 0) for i in (0, 2, 4)] for pair in pairs
-        ]
-        layers = [[_matrix(layer) for layer in (net.first, net.middle, net.last)] for net in nets]
-        first, middle, self.last = zip(*layers, strict=True)
-        self.hidden = [
-            (torch.stack([bias for _, bias in layer])[:, None], torch.stack([matrix for matrix, _ in layer]).mT)
-            for layer in (first, middle)
+            [_beside([net.convolutions[i] for net in pair], i > 0) for i in (0, 2, 4)] for pair in self.pairs
         ]
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """Return of every network what it makes of x (B, C, H, W), (B, outputs, 1, 1)."""
-        features = []
-        for convolutions in self.convolutions:
+        found = []
+        for pair, convolutions in zip(self.pairs, self.convolutions, strict=True):
             part = x
             for convolution in convolutions:
                 part = convolution(part, "relu")
-            features.append(self.pool(part))
-        positions = torch.cat(features, 1).permute(0, 2, 3, 1).unflatten(-1, (len(self.last), -1))
-        rows = positions.permute(3, 0, 1, 2, 4).flatten(2)
-        for bias, matrices in self.hidden:
-            rows = torch.baddbmm(bias, rows, matrices).relu_()
-        return [F.linear(row, *last)[..., None, None] for row, last in zip(rows, self.last, strict=True)]
+            parts = pair[0].pool(part).chunk(len(pair), 1)
+            found += [net.connected(own) for net, own in zip(pair, parts, strict=True)]
+        return found
 
 
 def _beside(layers: Sequence[nn.Module], grouped: bool) -> Fixed:
@@ -94,12 +87,6 @@ def _beside(layers: Sequence[nn.Module], grouped: bool) -> Fixed:
     fixed = [layer.fixed for layer in layers if isinstance(layer, Conv2d)]
     bias, (padding, stride, _) = torch.cat([each.bias for each in fixed if each.bias is not None]), fixed[0].how
     return Fixed(torch.cat([each.kernel for each in fixed]), bias, padding, stride, len(fixed) if grouped else 1)
-
-
-def _matrix(layer: Conv2d) -> tuple[Tensor, Tensor]:
-    """Return the matrix (D, H W C) of a layer that covers all positions of (B, C, H, W), and its bias (D,)."""
-    assert layer.bias is not None
-    return layer.weight.detach().permute(0, 2, 3, 1).flatten(1), layer.bias.detach()
 
 
 class FeatureNet(nn.Module):
