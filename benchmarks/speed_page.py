@@ -21,6 +21,9 @@ computed: what depends on x alone counts once for ten samples. Peak memory is th
 torch's own 0.3 GiB included, and that of its tensors on a GPU. "recomputed" is a training step with
 `recompute = true`, its share that of the GFLOP of a plain one. Noise is kept from run to run, as in a folder of images,
 but for "of new noise", a seed each time. The allocator is set as the commands set it.
+
+The machine was shared: the same row took up to a third longer at another time of the day, and a row's ceiling is only
+as good as its own moments. Two states of the code are to be compared step by step in turn, not by these tables.
 """
 HINTS = """
 ## What makes it fast, and what you can do
