@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,13 +16,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import checkpoint, processes
 from .dataset import Crops, find, held_out
+from .deferred import Deferred
 from .device import choose_device, exact, pinned, to_device
 from .errors import Diverged, RecipeError, UsageError
 from .images.temporary import sweep
 from .journal import Journal
 from .models import Sampler
 from .prefetch import Prefetch
-from .recipes import Recipe, TrainSpec, build, make_task
+from .recipes import Recipe, build, make_task
+from .schedule import generator_of, learning_rate
 from .validation import Validator
 
 Observer = Callable[[dict[str, Any]], None]
@@ -48,28 +47,6 @@ class TrainOptions:
     log_every: int = 50
 
 
-class Deferred:
-    """Holds SIGINT and SIGTERM back inside its block; the last one is raised again at its end."""
-
-    number: int = 0
-
-    def __enter__(self) -> Deferred:
-        if threading.current_thread() is threading.main_thread():
-            self.before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
-        else:
-            self.before = {}
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        if self.number and error[0] is None:
-            signal.raise_signal(self.number)
-
-
 class _Objective(nn.Module):
     """The model's losses as a forward pass, so that a distributed wrapper sees them."""
 
@@ -80,25 +57,6 @@ class _Objective(nn.Module):
     def forward(self, y: Tensor, x: Tensor, generator: torch.Generator, warm: bool) -> Tensor:
         loss = self.model.warm_loss if warm else self.model.loss
         return loss(y, x, generator).mean()
-
-
-def learning_rate(spec: TrainSpec, step: int, progress: float) -> float:
-    """Return the rate at a step: linear warm-up, then constant, then a cosine to zero over the last ``decay`` share.
-
-    On top come the geometric decay of ``gamma`` and the one drop to a tenth, where the recipe has them.
-    ``progress`` is how much of the run is over, from 0 to 1.
-    """
-    rising = min(1.0, (step + 1) / spec.warm_up) if spec.warm_up else 1.0
-    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - progress) / spec.decay)) if spec.decay else 1.0
-    stepped = spec.gamma ** (step // spec.gamma_every)
-    dropped = 0.1 if spec.drop_at is not None and step >= spec.drop_at else 1.0
-    return spec.learning_rate * rising * falling * stepped * dropped
-
-
-def generator_of(seed: int, step: int) -> torch.Generator:
-    """Return the randomness of one step, a function of (seed, step) alone, so that a resumed run repeats it."""
-    # The CPU generator looks at the lowest 32 bits alone.
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
 
 
 def check_crop(model: Sampler, crop: int) -> None:

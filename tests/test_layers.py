@@ -12,11 +12,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cflowtool"
 LAYERS = {
     "errors": 1,
-    "tiles": 2, "images": 2, "metrics": 2, "device": 2, "graphs": 2, "memory": 2,
+    "tiles": 2, "images": 2, "metrics": 2, "device": 2, "graphs": 2, "memory": 2, "deferred": 2,
     "views": 3, "figures": 3, "flows": 3, "nets": 3,
     "models": 4, "tasks": 4,
     "recipes": 5, "dataset": 5, "header": 5, "budget": 5,
-    "weights": 6, "calibrate": 6, "checkpoint": 6, "canvas": 6, "engine": 6, "validation": 6,
+    "schedule": 6, "weights": 6, "calibrate": 6, "checkpoint": 6, "canvas": 6, "engine": 6, "validation": 6,
     "journal": 6, "prefetch": 6, "processes": 6, "hub": 6, "hub_errors": 6, "model_card": 6,
     "restorer": 7, "pretrained": 7, "trainer": 7, "export": 7, "batch": 7, "evaluate": 7,
     "cli": 8,

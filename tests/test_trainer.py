@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
@@ -23,8 +21,8 @@ from cflowtool.dataset import held_out
 from cflowtool.errors import Diverged, RecipeError, UsageError
 from cflowtool.flows.actnorm import ActNorm
 from cflowtool.models import Sampler, SizeRule
-from cflowtool.recipes import Recipe, TrainSpec
-from cflowtool.trainer import Trainer, TrainOptions, check_crop, generator_of, learning_rate
+from cflowtool.recipes import Recipe
+from cflowtool.trainer import Trainer, TrainOptions, check_crop
 
 MODEL = {"levels": 1, "steps": 2, "width": 4, "trunk_channels": 4, "blocks": 1, "growth": 0, "shift": "mean"}
 TRAIN = {"steps": 6, "batch": 2, "crop": 8, "warm_up": 2, "ema": 0.5, "precision": "fp32", "seed": 3}
@@ -208,43 +206,6 @@ def test_leftovers_of_killed_runs_are_removed_and_a_damaged_checkpoint_is_said(p
     again = trainer(recipe(), photos, tmp_path, resume=True, events=events)
     assert again.state.step == 1 and not left.exists()
     assert [event["event"] for event in events] == ["note"] and "step 1" in events[0]["text"]
-
-
-SPECS = st.builds(
-    TrainSpec,
-    steps=st.integers(1, 400),
-    warm_up=st.integers(0, 300),
-    decay=st.floats(0, 1),
-    learning_rate=st.just(0.1),
-)
-
-
-@given(SPECS)
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_the_rate_rises_then_falls_between_zero_and_its_most(spec: TrainSpec) -> None:
-    rates = [learning_rate(spec, step, step / spec.steps) for step in range(spec.steps)]
-    assert all(0 < rate <= 0.1 for rate in rates)
-    if spec.warm_up <= (1 - spec.decay) * spec.steps:
-        changes = np.sign(np.diff(rates).round(12))
-        assert list(changes) == sorted(changes, reverse=True)
-
-
-def test_the_ends_of_the_rate_are_a_small_step_and_none() -> None:
-    spec = TrainSpec(steps=1000, warm_up=100, decay=0.5, learning_rate=0.1)
-    rates = [learning_rate(spec, step, step / 1000) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.001) and rates[99] == rates[499] == 0.1
-    assert rates[750] == pytest.approx(0.05) and rates[999] < 1e-5 and learning_rate(spec, 1000, 1.0) == 0
-    stepped = TrainSpec(steps=99, warm_up=0, decay=0.0, learning_rate=1.0, gamma=0.5, gamma_every=3, drop_at=6)
-    rates = [learning_rate(stepped, step, step / 99) for step in range(9)]
-    assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.025, 0.025, 0.025])
-    flat = TrainSpec(steps=9, warm_up=0, decay=0.0, learning_rate=0.1)
-    assert {learning_rate(flat, step, step / 9) for step in range(9)} == {0.1}
-
-
-def test_every_step_of_every_seed_has_randomness_of_its_own() -> None:
-    draws = [torch.rand(4, generator=generator_of(seed, step)) for seed in (0, 1, 7) for step in (0, 1, 2)]
-    assert torch.stack(draws).unique(dim=0).shape[0] == 9
-    assert torch.equal(torch.rand(4, generator=generator_of(7, 2)), draws[-1])
 
 
 def test_an_interrupt_ends_the_run_between_two_steps_with_its_state_saved(photos: Path, tmp_path: Path) -> None:
